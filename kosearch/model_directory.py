@@ -1,0 +1,132 @@
+"""The model directory: the contract between the trainer, which writes it, and the service, which runs it.
+
+A sentence-transformers directory (config.json, model.safetensors, tokenizer.json, 1_Pooling, 2_Normalize, ...) with
+
+    kosearch.json            name, dim, max_tokens, fingerprint
+    golden/texts.json        texts that were encoded by the trainer in float32
+    golden/embeddings.npy    their embeddings, float32, shape (len(texts), dim)
+
+Whoever loads the model encodes the golden texts first and refuses to serve when the embeddings differ.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kosearch.errors import ModelError
+
+_MANIFEST = "kosearch.json"
+_FORMAT = 1
+# What decides an embedding; the model card or a licence text may change without making stored vectors stale.
+_FINGERPRINTED = (
+    "config.json",
+    "model.safetensors",
+    "modules.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "1_Pooling/config.json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """An opened model directory.
+
+    name: of the model, e.g. "kosearch-mini-ko"
+    dim: numbers in an embedding
+    max_tokens: tokens of a text that are read, special tokens included
+    fingerprint: SHA-256 in hex of the files that decide an embedding
+    """
+
+    path: Path
+    name: str
+    dim: int
+    max_tokens: int
+    fingerprint: str
+
+    @classmethod
+    def open(cls, path: Path) -> "ModelDirectory":
+        """Read and check the manifest. Raises ModelError when the directory is absent, incomplete or altered."""
+        manifest = _read_json(path / _MANIFEST, f"{path} is not a model directory; export it with `trainer export`")
+        if manifest.get("format") != _FORMAT:
+            raise ModelError(
+                f"{path / _MANIFEST} has format {manifest.get('format')!r}, this version reads {_FORMAT}; export again"
+            )
+        fingerprint = fingerprint_of(path)
+        if fingerprint != manifest.get("fingerprint"):
+            raise ModelError(
+                f"the files in {path} do not match the fingerprint in {_MANIFEST}: the copy is damaged or was "
+                "changed by hand; copy or export the model again"
+            )
+        return cls(path, str(manifest["name"]), int(manifest["dim"]), int(manifest["max_tokens"]), fingerprint)
+
+    def golden(self) -> tuple[list[str], NDArray[np.float32]]:
+        """Return the golden texts and their embeddings, shape (len(texts), dim)."""
+        texts = _read_json(self.path / "golden/texts.json", f"{self.path} has no golden texts; export it again")
+        try:
+            embeddings = np.load(self.path / "golden/embeddings.npy")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.path / 'golden/embeddings.npy'} cannot be read ({error}); export again") from error
+        if embeddings.shape != (len(texts), self.dim):
+            raise ModelError(f"{self.path}: golden embeddings have shape {embeddings.shape}; export again")
+        return list(texts), embeddings.astype(np.float32)
+
+    def config(self) -> dict[str, Any]:
+        """Return the model's own config.json."""
+        return dict(_read_json(self.path / "config.json", f"{self.path} has no config.json"))
+
+
+def seal_model_directory(
+    path: Path, name: str, max_tokens: int, golden_texts: Sequence[str], golden_embeddings: NDArray[np.float32]
+) -> ModelDirectory:
+    """Write manifest and golden embeddings, shape (len(golden_texts), dim), beside the finished model files."""
+    if golden_embeddings.ndim != 2 or len(golden_embeddings) != len(golden_texts):
+        raise ModelError(f"{len(golden_texts)} golden texts, but embeddings of shape {golden_embeddings.shape}")
+    golden = path / "golden"
+    golden.mkdir(exist_ok=True)
+    _write_json(golden / "texts.json", list(golden_texts))
+    np.save(golden / "embeddings.npy", golden_embeddings.astype(np.float32))
+    manifest = {
+        "format": _FORMAT,
+        "name": name,
+        "dim": int(golden_embeddings.shape[1]),
+        "max_tokens": max_tokens,
+        "fingerprint": fingerprint_of(path),
+    }
+    _write_json(path / _MANIFEST, manifest)
+    return ModelDirectory.open(path)
+
+
+def fingerprint_of(path: Path) -> str:
+    """Return the SHA-256 in hex of the files that decide an embedding. Raises ModelError when one is missing."""
+    digest = hashlib.sha256()
+    for name in _FINGERPRINTED:
+        try:
+            content = (path / name).read_bytes()
+        except FileNotFoundError:
+            if name == "sentence_bert_config.json":  # sentence-transformers writes it for some models only
+                continue
+            raise ModelError(f"{path} has no {name}; it is not a sentence-transformers model, or the copy is "
+                             "incomplete") from None
+        digest.update(f"{name}:{len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _read_json(path: Path, advice: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist: {advice}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error})") from error
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

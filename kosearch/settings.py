@@ -1,0 +1,187 @@
+"""All settings, read once by each process's entry point.
+
+A value comes from, in this order: the environment (`KOSEARCH_<SECTION>__<FIELD>`), the running stack
+(`<data_dir>/run/stack.json`, written by `kosearch up`, so that a second shell finds the stack by its data directory
+alone), the default. An unknown `KOSEARCH_` variable is an error: a misspelt one would be ignored otherwise.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from kosearch.errors import SettingsError
+
+_PREFIX = "KOSEARCH_"
+_SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "models" / "kosearch-mini-ko"
+# sun_path of a Unix socket holds 108 bytes on Linux, the closing NUL included.
+_SOCKET_PATH_LIMIT = 100
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderSettings(_Section):
+    """The encoder service, as its clients and the service itself see it."""
+
+    address: str = Field("127.0.0.1:7410", description="host:port where it listens and where clients find it")
+    api_key: str | None = Field(None, description="key that callers must send; none: only loopback may be bound")
+    model: Path = Field(_SHIPPED_MODEL, description="model directory")
+    precision: Literal["bf16", "f32"] = Field("f32", description="number format the CPU engine computes in")
+    threads: int = Field(0, ge=0, le=256, description="threads of the CPU engine; 0: one per core")
+    max_batch_tokens: int = Field(4096, ge=256, le=1_048_576, description="tokens in one batch of the engine")
+    max_queued_tokens: int = Field(
+        262_144, ge=1024, le=1 << 28, description="tokens waiting before calls are refused with RESOURCE_EXHAUSTED"
+    )
+    max_texts: int = Field(1024, ge=1, le=65_536, description="texts accepted in one call")
+    max_text_bytes: int = Field(1 << 20, ge=1024, le=1 << 26, description="bytes of UTF-8 accepted in one text")
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="seconds a client waits for one call")
+
+
+class QdrantSettings(_Section):
+    """The vector database: the store process of `kosearch up`, or a Qdrant server."""
+
+    url: str = Field("http://127.0.0.1:7411", description="address of Qdrant, e.g. https://qdrant.example:6333")
+    grpc_port: int = Field(7411, ge=1, le=65_535, description="its gRPC port; a Qdrant server's is 6334")
+    api_key: str | None = Field(None, description="its API key")
+    timeout_s: int = Field(30, ge=1, le=3600, description="seconds to wait for one call")
+
+
+class BrokerSettings(_Section):
+    """The message broker between the service and the workers."""
+
+    url: str = Field("", description="Celery broker URL; empty: the broker of `kosearch up` in the data directory")
+
+
+class LedgerSettings(_Section):
+    """The database that holds jobs, partitions and rejections."""
+
+    url: str = Field("", description="SQLAlchemy URL; empty: SQLite in the data directory")
+
+
+class WorkerSettings(_Section):
+    """The indexing workers."""
+
+    concurrency: int = Field(1, ge=1, le=256, description="partitions indexed at the same time by one worker")
+    partition_documents: int = Field(1000, ge=1, le=100_000, description="documents in one partition, at most")
+    partition_bytes: int = Field(4 << 20, ge=1024, le=1 << 30, description="bytes in one partition, about")
+    max_line_bytes: int = Field(8 << 20, ge=1024, le=1 << 30, description="bytes in one line; a longer one is rejected")
+    lease_s: float = Field(
+        60.0, ge=5, le=3600, description="seconds without a heartbeat after which a partition goes to another worker"
+    )
+    max_attempts: int = Field(20, ge=1, le=1000, description="tries of one partition before its job fails")
+
+
+class LogSettings(_Section):
+    """Logs, written to standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severity that is logged")
+    format: Literal["console", "json"] = Field("console", description="for people, or one JSON object a line")
+
+
+class Settings(BaseSettings):
+    """The settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+    )
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "kosearch",
+        description="directory of the one-machine stack: collections, broker, ledger, logs",
+    )
+    encoder: EncoderSettings = EncoderSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    broker: BrokerSettings = BrokerSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the running stack, which `load_settings` passes as arguments."""
+        return env_settings, init_settings
+
+    @property
+    def broker_url(self) -> str:
+        """Return the Celery broker URL."""
+        return self.broker.url or f"redis+socket://{broker_socket(self.data_dir)}"
+
+    @property
+    def ledger_url(self) -> str:
+        """Return the SQLAlchemy URL of the job ledger."""
+        return self.ledger.url or f"sqlite:///{self.data_dir / 'ledger.db'}"
+
+
+def load_settings(data_dir: Path | None = None) -> Settings:
+    """Read the settings, for the stack in `data_dir` when given. Raises SettingsError naming the bad variable."""
+    _refuse_unknown_variables(os.environ)
+    try:
+        chosen = Settings(**({} if data_dir is None else {"data_dir": data_dir}))
+        chosen_dir = (data_dir or chosen.data_dir).expanduser().resolve()
+        settings = Settings(**{**_running_stack(chosen_dir), "data_dir": chosen_dir})
+    except ValidationError as error:
+        faults = "; ".join(f"{_variable(*map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise SettingsError(f"bad setting: {faults}") from error
+    # An explicit argument wins over KOSEARCH_DATA_DIR, and the directory is absolute for every child process.
+    return settings.model_copy(update={"data_dir": chosen_dir})
+
+
+def stack_file(data_dir: Path) -> Path:
+    """Return the path of the file in which a running stack publishes its addresses."""
+    return data_dir / "run" / "stack.json"
+
+
+def broker_socket(data_dir: Path) -> Path:
+    """Return the path of the embedded broker's Unix socket: in the data directory, or a short one when that is deep."""
+    socket = data_dir / "run" / "broker.sock"
+    if len(os.fsencode(socket)) <= _SOCKET_PATH_LIMIT:
+        return socket
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"kosearch-{os.getuid()}-{digest}" / "broker.sock"
+
+
+def describe_settings() -> list[tuple[str, str, str]]:
+    """Return (variable, default, description) of every setting."""
+    rows = [(_variable("data_dir"), "~/.local/share/kosearch", Settings.model_fields["data_dir"].description or "")]
+    for section, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            for name, inner in field.annotation.model_fields.items():
+                default = "the shipped model" if inner.default == _SHIPPED_MODEL else str(inner.default)
+                rows.append((_variable(section, name), default, inner.description or ""))
+    return rows
+
+
+def _variable(*path: str) -> str:
+    return _PREFIX + "__".join(path).upper()
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {row[0] for row in describe_settings()}
+    unknown = sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; `kosearch settings` lists the known ones")
+
+
+def _running_stack(data_dir: Path) -> dict[str, Any]:
+    try:
+        published = json.loads(stack_file(data_dir).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{stack_file(data_dir)} cannot be read ({error}); run `kosearch down` to clear it") from error
+    return dict(published["settings"])
