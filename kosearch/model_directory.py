@@ -112,8 +112,9 @@ def fingerprint_of(path: Path) -> str:
         except FileNotFoundError:
             if name == "sentence_bert_config.json":  # sentence-transformers writes it for some models only
                 continue
-            raise ModelError(f"{path} has no {name}; it is not a sentence-transformers model, or the copy is "
-                             "incomplete") from None
+            raise ModelError(
+                f"{path} has no {name}; it is not a sentence-transformers model, or the copy is incomplete"
+            ) from None
         digest.update(f"{name}:{len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()

@@ -31,7 +31,11 @@ class _Section(BaseModel):
 class EncoderSettings(_Section):
     """The encoder service, as its clients and the service itself see it."""
 
-    address: str = Field("127.0.0.1:7410", description="host:port where it listens and where clients find it")
+    address: str = Field(
+        "127.0.0.1:7410",
+        pattern=r"^.+:\d{1,5}$",
+        description="host:port where it listens and where clients find it; `kosearch up` takes port 0 for any free one",
+    )
     api_key: str | None = Field(None, description="key that callers must send; none: only loopback may be bound")
     model: Path = Field(_SHIPPED_MODEL, description="model directory")
     precision: Literal["bf16", "f32"] = Field("f32", description="number format the CPU engine computes in")
@@ -48,10 +52,24 @@ class EncoderSettings(_Section):
 class QdrantSettings(_Section):
     """The vector database: the store process of `kosearch up`, or a Qdrant server."""
 
-    url: str = Field("http://127.0.0.1:7411", description="address of Qdrant, e.g. https://qdrant.example:6333")
-    grpc_port: int = Field(7411, ge=1, le=65_535, description="its gRPC port; a Qdrant server's is 6334")
+    url: str = Field(
+        "",
+        description="address of a Qdrant server, e.g. http://127.0.0.1:6333; empty: the store of `kosearch up`",
+    )
+    grpc_port: int = Field(6334, ge=1, le=65_535, description="its gRPC port")
     api_key: str | None = Field(None, description="its API key")
     timeout_s: int = Field(30, ge=1, le=3600, description="seconds to wait for one call")
+
+    @property
+    def host_url(self) -> str:
+        """Return the address to connect to; without a stack and without a setting, a Qdrant server on this machine."""
+        return self.url or "http://127.0.0.1:6333"
+
+
+class StoreSettings(_Section):
+    """The store process that `kosearch up` starts when no Qdrant is named."""
+
+    port: int = Field(7411, ge=0, le=65_535, description="port on loopback where it listens; 0: any free one")
 
 
 class BrokerSettings(_Section):
@@ -74,9 +92,11 @@ class WorkerSettings(_Section):
     partition_bytes: int = Field(4 << 20, ge=1024, le=1 << 30, description="bytes in one partition, about")
     max_line_bytes: int = Field(8 << 20, ge=1024, le=1 << 30, description="bytes in one line; a longer one is rejected")
     lease_s: float = Field(
-        60.0, ge=5, le=3600, description="seconds without a heartbeat after which a partition goes to another worker"
+        15.0, ge=2, le=3600, description="seconds after which the work of a worker that died goes to another one"
     )
-    max_attempts: int = Field(20, ge=1, le=1000, description="tries of one partition before its job fails")
+    max_attempts: int = Field(
+        5, ge=1, le=1000, description="workers that may die on one partition before its job fails"
+    )
 
 
 class LogSettings(_Section):
@@ -90,7 +110,11 @@ class Settings(BaseSettings):
     """The settings of one process."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     data_dir: Path = Field(
@@ -99,6 +123,7 @@ class Settings(BaseSettings):
     )
     encoder: EncoderSettings = EncoderSettings()
     qdrant: QdrantSettings = QdrantSettings()
+    store: StoreSettings = StoreSettings()
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()
     worker: WorkerSettings = WorkerSettings()
@@ -127,13 +152,16 @@ class Settings(BaseSettings):
         return self.ledger.url or f"sqlite:///{self.data_dir / 'ledger.db'}"
 
 
-def load_settings(data_dir: Path | None = None) -> Settings:
-    """Read the settings, for the stack in `data_dir` when given. Raises SettingsError naming the bad variable."""
+def load_settings(data_dir: Path | None = None, *, joins_stack: bool = True) -> Settings:
+    """Read the settings, for the stack in `data_dir` when given. Raises SettingsError naming the bad variable.
+
+    joins_stack: take the addresses of the stack that runs there; its supervisor itself must not
+    """
     _refuse_unknown_variables(os.environ)
     try:
-        chosen = Settings(**({} if data_dir is None else {"data_dir": data_dir}))
-        chosen_dir = (data_dir or chosen.data_dir).expanduser().resolve()
-        settings = Settings(**{**_running_stack(chosen_dir), "data_dir": chosen_dir})
+        chosen_dir = (data_dir or Settings().data_dir).expanduser().resolve()
+        published = _running_stack(chosen_dir) if joins_stack else {}
+        settings = Settings(**{**published, "data_dir": chosen_dir})
     except ValidationError as error:
         faults = "; ".join(f"{_variable(*map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise SettingsError(f"bad setting: {faults}") from error
@@ -183,5 +211,7 @@ def _running_stack(data_dir: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{stack_file(data_dir)} cannot be read ({error}); run `kosearch down` to clear it") from error
+        raise SettingsError(
+            f"{stack_file(data_dir)} cannot be read ({error}); run `kosearch down` to clear it"
+        ) from error
     return dict(published["settings"])

@@ -1,0 +1,131 @@
+"""The Index service: protobuf on one side; ledger, task queue and vector store on the other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from kosearch.errors import InvalidRequestError, UnavailableError
+from kosearch.jobs import JobProgress, JobState, SourceFields
+from kosearch.ledger import Ledger
+from kosearch.model_directory import ModelDirectory
+from kosearch.task_queue import TaskQueue
+from kosearch.vector_store import VectorStore, check_collection_name
+from protos.kosearch.v1 import index_pb2, index_pb2_grpc
+
+_log = structlog.get_logger()
+
+_MAX_PATHS = 10_000
+_MAX_IDS = 10_000
+_MAX_FIELD_NAME_CHARACTERS = 255
+_WATCH_PAUSE_S = 0.5
+# A job that no worker has begun after these seconds gets a hint about it.
+_WORKER_HINT_S = 5.0
+_WORKER_HINT = "no indexing worker has taken the job yet; `kosearch status` shows whether one runs"
+
+
+class IndexServicer(index_pb2_grpc.IndexServicer):
+    """Answers kosearch.v1.Index."""
+
+    def __init__(self, ledger: Ledger, queue: TaskQueue, store: VectorStore, model: ModelDirectory) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._store = store
+        self._model = model
+
+    async def SubmitJob(self, request: index_pb2.SubmitJobRequest, context: Any) -> index_pb2.SubmitJobResponse:  # noqa: N802
+        """Record a job and send it to the workers."""
+        collection = check_collection_name(request.collection)
+        paths = _checked_paths(request.paths)
+        fields = _checked_fields(request)
+        model = self._model
+        # Whoever mixes models learns it now, not from a failed job.
+        await asyncio.to_thread(self._store.check_collection, collection, model.dim, model.name, model.fingerprint)
+        job_id = await asyncio.to_thread(self._ledger.create_job, collection, paths, fields)
+        try:
+            await asyncio.to_thread(self._queue.send_job, job_id)
+        except UnavailableError as error:
+            # Recorded is accepted: the dispatcher sends it as soon as the broker is back.
+            _log.warning("job.not_sent", job=job_id, error=str(error))
+        _log.info("job.submitted", job=job_id, collection=collection, paths=len(paths))
+        return index_pb2.SubmitJobResponse(job_id=job_id)
+
+    async def WatchJob(  # noqa: N802
+        self, request: index_pb2.WatchJobRequest, context: Any
+    ) -> AsyncIterator[index_pb2.WatchJobResponse]:
+        """Report the job's progress until it has ended."""
+        while True:
+            progress = await asyncio.to_thread(self._ledger.progress, request.job_id)
+            yield _progress_message(_with_hint(progress))
+            if progress.state.is_ended:
+                return
+            await asyncio.sleep(_WATCH_PAUSE_S)
+
+    async def ListRejections(  # noqa: N802
+        self, request: index_pb2.ListRejectionsRequest, context: Any
+    ) -> AsyncIterator[index_pb2.ListRejectionsResponse]:
+        """Report what the job left out."""
+        rejections = self._ledger.rejections(request.job_id)
+        while (rejection := await asyncio.to_thread(next, rejections, None)) is not None:
+            yield index_pb2.ListRejectionsResponse(
+                path=rejection.path,
+                line=rejection.line,
+                document_id=rejection.document_id,
+                reason=rejection.reason,
+                detail=rejection.detail,
+            )
+
+    async def DeleteDocuments(  # noqa: N802
+        self, request: index_pb2.DeleteDocumentsRequest, context: Any
+    ) -> index_pb2.DeleteDocumentsResponse:
+        """Delete documents with all their chunks."""
+        collection = check_collection_name(request.collection)
+        if not 0 < len(request.ids) <= _MAX_IDS:
+            raise InvalidRequestError(f"{len(request.ids)} document identifiers given; name 1 to {_MAX_IDS:,}")
+        deleted = await asyncio.to_thread(self._store.delete_documents, collection, list(request.ids))
+        _log.info("documents.deleted", collection=collection, documents=len(request.ids), chunks=deleted)
+        return index_pb2.DeleteDocumentsResponse(chunks_deleted=deleted)
+
+
+def _checked_paths(paths: Any) -> list[Path]:
+    if not 0 < len(paths) <= _MAX_PATHS:
+        raise InvalidRequestError(f"{len(paths)} paths given; name 1 to {_MAX_PATHS:,} files")
+    checked = [Path(path) for path in dict.fromkeys(paths)]
+    for path in checked:
+        if not path.is_absolute():
+            raise InvalidRequestError(f"path {str(path)!r} is relative; the workers need an absolute one")
+    return checked
+
+
+def _checked_fields(request: index_pb2.SubmitJobRequest) -> SourceFields:
+    defaults = SourceFields()
+    fields = SourceFields(
+        request.id_field or defaults.id, request.text_field or defaults.text, request.title_field or defaults.title
+    )
+    names = (fields.id, fields.text, fields.title)
+    if len(set(names)) < len(names):
+        raise InvalidRequestError(f"identifier, text and title are three fields; given: {', '.join(names)}")
+    if any(len(name) > _MAX_FIELD_NAME_CHARACTERS for name in names):
+        raise InvalidRequestError(f"a field name has at most {_MAX_FIELD_NAME_CHARACTERS} characters")
+    return fields
+
+
+def _with_hint(progress: JobProgress) -> JobProgress:
+    is_ignored = progress.state is JobState.PENDING and not progress.error and progress.elapsed_s > _WORKER_HINT_S
+    return replace(progress, error=_WORKER_HINT) if is_ignored else progress
+
+
+def _progress_message(progress: JobProgress) -> index_pb2.WatchJobResponse:
+    return index_pb2.WatchJobResponse(
+        state=index_pb2.JobState.Value(f"JOB_STATE_{progress.state.name}"),
+        documents_total=progress.documents_total,
+        documents_indexed=progress.documents_indexed,
+        documents_rejected=progress.documents_rejected,
+        chunks_indexed=progress.chunks_indexed,
+        documents_truncated=progress.documents_truncated,
+        elapsed_s=progress.elapsed_s,
+        error=progress.error,
+    )

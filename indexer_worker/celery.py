@@ -1,0 +1,41 @@
+"""The Celery application: `celery -A indexer_worker worker`.
+
+The one module whose import has an effect: Celery wants an application to be there. It joins the stack whose data
+directory KOSEARCH_DATA_DIR names.
+"""
+
+from functools import cache
+from typing import Any
+
+from celery.signals import setup_logging
+
+from indexer_worker.tasks import Workplace
+from kosearch.logs import configure_logs
+from kosearch.settings import load_settings
+from kosearch.task_queue import INDEX_PARTITION, PLAN_JOB, make_celery
+
+settings = load_settings()
+app = make_celery(settings)
+
+
+@cache
+def workplace() -> Workplace:
+    """Return this process's connections; first called by a task, so always after the fork."""
+    return Workplace(settings)
+
+
+@setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    configure_logs("indexer_worker", settings.log.level, settings.log.format)
+
+
+@app.task(name=PLAN_JOB)
+def plan_job(job_id: str) -> None:
+    """Plan a job."""
+    workplace().plan(job_id)
+
+
+@app.task(name=INDEX_PARTITION)
+def index_partition(partition_id: int) -> None:
+    """Index a partition."""
+    workplace().index(partition_id)

@@ -1,0 +1,193 @@
+"""From records to documents, for each format."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from indexer_worker.readers.byte_streams import record_suffix
+from indexer_worker.readers.records import Record
+from kosearch.documents import Document
+from kosearch.errors import InvalidRequestError
+from kosearch.jobs import SourceFields
+from kosearch.text import clean
+
+_MAX_ID_BYTES = 512
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class RecordError(Exception):
+    """A record that is left out; `reason` is a stable word, the message says what is wrong."""
+
+    def __init__(self, reason: str, detail: str, document_id: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.document_id = document_id
+
+
+class RecordFormat(Protocol):
+    """How records of one file become documents."""
+
+    @property
+    def is_quoted(self) -> bool:
+        """Tell whether a record may hold line breaks between double quotes."""
+
+    @property
+    def needs_header(self) -> bool:
+        """Tell whether nothing can be read without the header."""
+
+    def takes_header(self, record: Record) -> bool:
+        """Take the file's first record as its header, if the format has one; it is no document then."""
+
+    def document(self, record: Record) -> Document | None:
+        """Return the record's document; None for a blank line. Raises RecordError."""
+
+
+@dataclass(slots=True)
+class JsonlFormat:
+    """One JSON object a line."""
+
+    fields: SourceFields
+    is_quoted: bool = False
+    needs_header: bool = False
+
+    def takes_header(self, record: Record) -> bool:
+        """Return False: the first line is a document."""
+        return False
+
+    def document(self, record: Record) -> Document | None:
+        """Read an object with the named keys; the other keys become the document's fields."""
+        text = _decoded(record)
+        if not text.strip():
+            return None
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise RecordError("malformed_json", f"not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise RecordError("malformed_json", f"a JSON object is wanted, not {type(value).__name__}")
+        return _document_from_fields(value, self.fields)
+
+
+@dataclass(slots=True)
+class TableFormat:
+    """CSV (comma, double quotes) or TSV (tab, no quoting, as KorSTS and KorNLI are) with a header line."""
+
+    fields: SourceFields
+    delimiter: str
+    is_quoted: bool
+    needs_header: bool = True
+    columns: Sequence[str] = ()
+
+    def takes_header(self, record: Record) -> bool:
+        """Take the column names. Raises RecordError when identifier or text have no column."""
+        self.columns = [clean(name) for name in self._row(record)]
+        for name, option in ((self.fields.id, "--id-field"), (self.fields.text, "--text-field")):
+            if name not in self.columns:
+                raise RecordError(
+                    "missing_field", f"no column {name!r} among {', '.join(self.columns)}; name it with {option}"
+                )
+        return True
+
+    def document(self, record: Record) -> Document | None:
+        """Read a row; the columns without a role become the document's fields."""
+        row = self._row(record)
+        if not any(row):
+            return None
+        if len(row) != len(self.columns):
+            raise RecordError("wrong_column_count", f"{len(row)} columns where the header has {len(self.columns)}")
+        return _document_from_fields(dict(zip(self.columns, row, strict=True)), self.fields)
+
+    def _row(self, record: Record) -> list[str]:
+        text = _decoded(record)
+        if not self.is_quoted:
+            return text.split(self.delimiter)
+        try:
+            rows = list(csv.reader(text.splitlines(keepends=True), delimiter=self.delimiter, strict=True))
+        except csv.Error as error:
+            raise RecordError("malformed_csv", f"not CSV: {error}") from error
+        return rows[0] if rows else []
+
+
+@dataclass(slots=True)
+class LineFormat:
+    """One document a line, without fields; its identifier is `<file name>:<line>`."""
+
+    path: Path
+    is_quoted: bool = False
+    needs_header: bool = False
+
+    def takes_header(self, record: Record) -> bool:
+        """Return False: the first line is a document."""
+        return False
+
+    def document(self, record: Record) -> Document | None:
+        """Read the line as the text."""
+        text = clean(_decoded(record))
+        return Document(id=f"{clean(self.path.name)}:{record.line}", text=text) if text else None
+
+
+def record_format(path: Path, fields: SourceFields) -> RecordFormat:
+    """Return the format of a file by its name. Raises InvalidRequestError for an unknown one."""
+    match record_suffix(path):
+        case ".jsonl" | ".ndjson":
+            return JsonlFormat(fields)
+        case ".csv":
+            return TableFormat(fields, ",", is_quoted=True)
+        case ".tsv":
+            return TableFormat(fields, "\t", is_quoted=False)
+        case ".txt":
+            return LineFormat(path)
+        case suffix:
+            raise InvalidRequestError(
+                f"{path.name}: unknown format {suffix!r}; .jsonl, .csv, .tsv and .txt can be read, also as .zst or .gz"
+            )
+
+
+def _decoded(record: Record) -> str:
+    if record.content is None:
+        raise RecordError(
+            "line_too_long",
+            f"the line has {record.end - record.start:,} bytes; raise KOSEARCH_WORKER__MAX_LINE_BYTES to read it",
+        )
+    content = record.content.removeprefix(_BYTE_ORDER_MARK) if record.start == 0 else record.content
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecordError(
+            "invalid_utf8", f"byte {error.start} is not UTF-8 ({error.reason}); convert the file"
+        ) from error
+
+
+def _document_from_fields(value: dict[str, Any], fields: SourceFields) -> Document:
+    document_id = value.pop(fields.id, None)
+    if isinstance(document_id, bool) or not isinstance(document_id, str | int) or document_id == "":
+        raise RecordError("missing_field", f"field {fields.id!r} (the identifier) is missing or is no text or number")
+    document_id = clean(str(document_id))
+    if not 0 < len(document_id.encode()) <= _MAX_ID_BYTES:
+        raise RecordError("bad_id", f"an identifier has 1 to {_MAX_ID_BYTES} bytes", document_id[:64])
+    text = value.pop(fields.text, None)
+    if not isinstance(text, str):
+        raise RecordError("missing_field", f"field {fields.text!r} (the text) is missing or is no text", document_id)
+    text = clean(text)
+    if not text:
+        raise RecordError("empty_text", f"field {fields.text!r} (the text) is empty", document_id)
+    title = value.pop(fields.title, None)
+    return Document(document_id, text, clean(title) if isinstance(title, str) else "", _storable(value))
+
+
+def _storable(value: Any) -> Any:
+    """Return a JSON value as the payload holds it: text in NFC, so that a filter typed today finds it."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): _storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_storable(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

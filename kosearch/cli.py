@@ -1,0 +1,295 @@
+"""The command line: `kosearch`. Exit codes: 0 done, 1 failed, 2 bad input, 3 done but documents were left out."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import orjson
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kosearch import stack
+from kosearch.client import Client, Hit
+from kosearch.errors import InvalidRequestError, KosearchError, NotFoundError, SettingsError
+from kosearch.filters import parse_filter
+from kosearch.job_progress import show_progress, show_rejections
+from kosearch.jobs import JobState, SourceFields
+from kosearch.settings import describe_settings, load_settings
+from kosearch.sts_metrics import read_sts_pairs, sts_metrics
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_LEFT_OUT = 3
+
+_LINES_PER_CALL = 256
+_SNIPPET_CHARACTERS = 160
+
+app = typer.Typer(
+    help="한국어 의미 검색: 문서를 색인하고 뜻으로 찾습니다. / Korean semantic search.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+eval_app = typer.Typer(help="모델을 평가합니다. / Measure a model.", no_args_is_help=True)
+app.add_typer(eval_app, name="eval")
+
+_out = Console(highlight=False, soft_wrap=True)
+_DataDir = Annotated[
+    Path | None, typer.Option(help="스택의 데이터 폴더 / data directory of the stack (default: KOSEARCH_DATA_DIR)")
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="JSON으로 출력 / print JSON")]
+
+
+class Mode(StrEnum):
+    """How to search."""
+
+    DENSE = "dense"
+
+
+def main() -> None:
+    """Run the command line; an error the user can act on is one message, not a traceback."""
+    try:
+        app()
+    except (InvalidRequestError, NotFoundError, SettingsError) as error:
+        _fail(error, EXIT_BAD_INPUT)
+    except KosearchError as error:
+        _fail(error, EXIT_FAILED)
+    except BrokenPipeError:  # `kosearch search ... | head`
+        sys.stderr.close()
+        sys.exit(EXIT_FAILED)
+
+
+@app.command()
+def up(
+    data_dir: _DataDir = None,
+    detach: Annotated[bool, typer.Option(help="백그라운드에서 실행 / run in the background")] = False,
+) -> None:
+    """한 대의 컴퓨터에서 전체 스택을 켭니다. / Start the stack on this machine: broker, store, encoder, worker."""
+    directory = load_settings(data_dir, joins_stack=False).data_dir
+    if detach:
+        running = stack.start_detached(directory)
+        _out.print(f"준비되었습니다 / ready: {directory} (pid {running.pid})")
+        _out.print("끄기 / stop: kosearch down" + (f" --data-dir {data_dir}" if data_dir else ""))
+        return
+    sys.exit(subprocess.call([sys.executable, "-m", "standalone", "--data-dir", str(directory)]))
+
+
+@app.command()
+def down(data_dir: _DataDir = None) -> None:
+    """스택을 끕니다. / Stop the stack."""
+    directory = load_settings(data_dir, joins_stack=False).data_dir
+    was_running = stack.stop(directory)
+    _out.print("껐습니다 / stopped" if was_running else f"실행 중인 스택이 없습니다 / no stack runs on {directory}")
+
+
+@app.command()
+def status(data_dir: _DataDir = None, as_json: _AsJson = False) -> None:
+    """스택의 상태를 보여 줍니다. / Show the processes of the stack; exit code 1 when one is missing."""
+    directory = load_settings(data_dir, joins_stack=False).data_dir
+    running = stack.read_stack(directory)
+    rows = [
+        {
+            "name": state.name,
+            "pid": state.pid,
+            "running": psutil.pid_exists(state.pid),
+            "restarts": state.restarts,
+            "memory_mib": _memory_mib(state.pid),
+            "address": state.address,
+            "log": state.log,
+        }
+        for state in (running.processes if running else ())
+    ]
+    if as_json:
+        _print_json({"data_dir": str(directory), "running": running is not None, "processes": rows})
+    elif running is None:
+        _out.print(f"실행 중인 스택이 없습니다 / no stack runs on {directory}; start it with `kosearch up`")
+    else:
+        _out.print(_table(["name", "running", "pid", "restarts", "memory_mib", "address", "log"], rows))
+    if running is None or not all(row["running"] for row in rows):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="파일 / files: .jsonl .csv .tsv .txt (.zst, .gz)")],
+    collection: Annotated[str, typer.Option(help="컬렉션 이름 / name of the collection")],
+    id_field: Annotated[str, typer.Option(help="식별자 필드 / field with the identifier")] = "id",
+    text_field: Annotated[str, typer.Option(help="본문 필드 / field with the text")] = "text",
+    title_field: Annotated[str, typer.Option(help="제목 필드 / field with the title")] = "title",
+    wait: Annotated[bool, typer.Option(help="끝날 때까지 기다림 / wait until it has ended")] = False,
+    data_dir: _DataDir = None,
+) -> None:
+    """문서를 색인합니다. / Index documents. Exit code 3: done, but some were left out (they are listed)."""
+    absolute = [_existing_file(path) for path in paths]
+    with Client(load_settings(data_dir).encoder) as client:
+        job_id = client.submit_job(collection, absolute, SourceFields(id_field, text_field, title_field))
+        if not wait:
+            _out.print(f"작업 / job {job_id}\n진행 보기 / watch it: kosearch watch {job_id}")
+            return
+        _watch(client, job_id)
+
+
+@app.command()
+def watch(job_id: str, data_dir: _DataDir = None) -> None:
+    """색인 작업의 진행을 보여 줍니다. / Watch an indexing job until it has ended."""
+    with Client(load_settings(data_dir).encoder) as client:
+        _watch(client, job_id)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="질의 / what to look for")],
+    collection: Annotated[str, typer.Option(help="컬렉션 이름 / name of the collection")],
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="결과 수 / hits wanted")] = 10,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help='조건 / condition, repeatable: law=민법 rating>=8 open=true year="2023" (text)'),
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="검색 방법 / how to search")] = Mode.DENSE,
+    as_json: _AsJson = False,
+    data_dir: _DataDir = None,
+) -> None:
+    """뜻으로 찾습니다. / Search by meaning."""
+    del mode  # one so far
+    conditions = [parse_filter(expression) for expression in filters or ()]
+    with Client(load_settings(data_dir).encoder) as client:
+        hits = client.search(query, collection, top_k, conditions)
+    if as_json:
+        _print_json({"query": query, "collection": collection, "hits": hits})
+        return
+    for rank, hit in enumerate(hits, start=1):
+        _print_hit(rank, hit)
+    if not hits:
+        _out.print("결과가 없습니다 / no hits")
+
+
+@app.command()
+def encode(as_json: _AsJson = False, data_dir: _DataDir = None) -> None:
+    """표준 입력의 줄마다 임베딩을 출력합니다. / Print an embedding for each line of standard input."""
+    with Client(load_settings(data_dir).encoder) as client:
+        for texts in _lines_in_batches():
+            encoded = client.encode(texts)
+            for row, tokens, is_cut in zip(encoded.embeddings, encoded.token_counts, encoded.truncated, strict=True):
+                if as_json:
+                    _print_json({"embedding": row, "tokens": tokens, "truncated": is_cut})
+                else:
+                    sys.stdout.write(" ".join(f"{value:.6g}" for value in row) + "\n")
+
+
+@app.command("settings")
+def settings_() -> None:
+    """모든 설정을 보여 줍니다. / List all settings, which are environment variables."""
+    rows = [
+        {"variable": name, "default": default, "meaning": meaning} for name, default, meaning in describe_settings()
+    ]
+    _out.print(_table(["variable", "default", "meaning"], rows))
+
+
+@eval_app.command()
+def sts(
+    file: Annotated[Path, typer.Argument(help="KorSTS 형식의 TSV / a TSV file like KorSTS")],
+    as_json: _AsJson = False,
+    data_dir: _DataDir = None,
+) -> None:
+    """문장 유사도 8개 지표를 잽니다. / The eight metrics of the SentenceBERT-KoBERT README, for the served model."""
+    pairs = read_sts_pairs(file)
+    with Client(load_settings(data_dir).encoder) as client:
+        first = _encode_all(client, [pair.first for pair in pairs])
+        second = _encode_all(client, [pair.second for pair in pairs])
+    metrics = sts_metrics(first, second, np.array([pair.score for pair in pairs]))
+    if as_json:
+        _print_json(metrics)
+        return
+    rows = [
+        {
+            "similarity": name,
+            "Pearson": f"{100 * getattr(metrics, f'{name}_pearson'):.2f}",
+            "Spearman": f"{100 * getattr(metrics, f'{name}_spearman'):.2f}",
+        }
+        for name in ("cosine", "euclidean", "manhattan", "dot")
+    ]
+    _out.print(_table(["similarity", "Pearson", "Spearman"], rows))
+
+
+def _watch(client: Client, job_id: str) -> None:
+    try:
+        progress = show_progress(client, job_id, Console(stderr=True))
+    except KeyboardInterrupt:
+        _out.print(f"\n작업은 계속됩니다 / the job goes on; watch it again: kosearch watch {job_id}")
+        raise typer.Exit(EXIT_FAILED) from None
+    rate = progress.documents_indexed / max(progress.elapsed_s, 1e-3)
+    _out.print(
+        f"문서 {progress.documents_indexed:,}건, 청크 {progress.chunks_indexed:,}개, {progress.elapsed_s:.1f}초 "
+        f"(초당 {rate:,.0f}건) / {progress.documents_indexed:,} documents, {progress.chunks_indexed:,} chunks, "
+        f"{progress.elapsed_s:.1f} s ({rate:,.0f} documents/s)"
+    )
+    if progress.documents_truncated:
+        _out.print(f"잘린 문서 / documents cut: {progress.documents_truncated:,}")
+    if progress.documents_rejected:
+        show_rejections(client.rejections(job_id), progress.documents_rejected, Console(stderr=True))
+    if progress.state is JobState.FAILED:
+        raise KosearchError(f"작업 실패 / the job failed: {progress.error}")
+    if progress.documents_rejected:
+        raise typer.Exit(EXIT_LEFT_OUT)
+
+
+def _existing_file(path: Path) -> Path:
+    if path.is_dir():
+        raise InvalidRequestError(f"{path} is a directory; name its files, e.g. {path}/*.jsonl")
+    if not path.is_file():
+        raise NotFoundError(f"there is no file {path}")
+    return path.resolve()
+
+
+def _lines_in_batches() -> Iterator[list[str]]:
+    # Invalid UTF-8 on standard input is replaced rather than fatal; the service refuses what is then empty.
+    lines = (line.decode("utf-8", errors="replace").rstrip("\r\n") for line in sys.stdin.buffer)
+    while batch := list(islice(lines, _LINES_PER_CALL)):
+        yield batch
+
+
+def _encode_all(client: Client, texts: list[str]) -> "np.typing.NDArray[np.float32]":
+    batches = (texts[begin : begin + _LINES_PER_CALL] for begin in range(0, len(texts), _LINES_PER_CALL))
+    return np.concatenate([client.encode(batch).embeddings for batch in batches])
+
+
+def _print_hit(rank: int, hit: Hit) -> None:
+    snippet = " ".join(hit.text.split())
+    if len(snippet) > _SNIPPET_CHARACTERS:
+        snippet = snippet[:_SNIPPET_CHARACTERS] + "…"
+    _out.print(f"{rank:>3}  {hit.score:.4f}  {hit.id}" + (f"  {hit.title}" if hit.title else ""), markup=False)
+    _out.print(f"              {snippet}", markup=False)
+
+
+def _print_json(value: object) -> None:
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SERIALIZE_DATACLASS | orjson.OPT_APPEND_NEWLINE
+    sys.stdout.buffer.write(orjson.dumps(value, option=options))
+    sys.stdout.buffer.flush()
+
+
+def _table(columns: list[str], rows: list[dict[str, object]] | list[dict[str, str]]) -> Table:
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in columns))
+    return table
+
+
+def _memory_mib(pid: int) -> int:
+    """Return the resident memory of a process and its children."""
+    try:
+        process = psutil.Process(pid)
+        return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) >> 20
+    except psutil.Error:
+        return 0
+
+
+def _fail(error: KosearchError, code: int) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"kosearch: {error}", markup=False)
+    sys.exit(code)

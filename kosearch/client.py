@@ -1,0 +1,222 @@
+"""A client of the encoder service: encode, search, index. Blocking; one instance may serve several threads."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf import json_format
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from numpy.typing import NDArray
+
+from kosearch.errors import (
+    ConflictError,
+    InvalidRequestError,
+    KosearchError,
+    NotFoundError,
+    OverloadedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from kosearch.jobs import JobProgress, JobState, Rejection, SourceFields
+from kosearch.settings import EncoderSettings
+from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc, index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
+
+_MAX_MESSAGE_BYTES = 64 << 20
+_CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    # A restarted service is found again within a second.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_ERRORS: dict[grpc.StatusCode, type[KosearchError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.FAILED_PRECONDITION: ConflictError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Answer to `encode`.
+
+    embeddings: float32, shape (number of texts, dim), rows of length 1
+    token_counts: tokens of each text that were read
+    truncated: for each text, whether its tail was left out
+    model_fingerprint: which model it was
+    """
+
+    embeddings: NDArray[np.float32]
+    token_counts: tuple[int, ...]
+    truncated: tuple[bool, ...]
+    model_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model that answers; `max_tokens` of a text are read, `max_texts` go into one call."""
+
+    name: str
+    fingerprint: str
+    dim: int
+    max_tokens: int
+    max_texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that answers a query; `score` is the cosine similarity, -1 to 1."""
+
+    id: str
+    score: float
+    title: str
+    text: str
+    chunk_index: int
+    payload: dict[str, Any]
+
+
+class Client:
+    """A connection to the encoder service; connects on first use."""
+
+    def __init__(self, settings: EncoderSettings) -> None:
+        self._settings = settings
+        self._metadata = (("api-key", settings.api_key),) if settings.api_key else ()
+        self._channel = grpc.insecure_channel(settings.address, options=_CHANNEL_OPTIONS)
+        self._encoder = encoder_pb2_grpc.EncoderStub(self._channel)
+        self._search = search_pb2_grpc.SearchStub(self._channel)
+        self._index = index_pb2_grpc.IndexStub(self._channel)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def info(self) -> ModelInfo:
+        """Return the model that answers. Raises UnavailableError."""
+        with self._translated():
+            reply = self._encoder.Info(encoder_pb2.InfoRequest(), **self._call())
+        return ModelInfo(reply.model_name, reply.model_fingerprint, reply.dim, reply.max_tokens, reply.max_texts)
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Encode texts in the order given. Raises InvalidRequestError, OverloadedError, UnavailableError."""
+        with self._translated():
+            reply = self._encoder.Encode(encoder_pb2.EncodeRequest(texts=texts), **self._call())
+        rows = np.frombuffer(reply.embeddings, dtype="<f4").reshape(len(texts), reply.dim)
+        return Encoded(rows, tuple(reply.token_counts), tuple(reply.truncated), reply.model_fingerprint)
+
+    def search(
+        self, query: str, collection: str, top_k: int = 10, conditions: Sequence[search_pb2.Condition] = ()
+    ) -> list[Hit]:
+        """Return at most `top_k` chunks by falling score. Raises NotFoundError for an unknown collection."""
+        request = search_pb2.SearchRequest(query=query, collection=collection, top_k=top_k)
+        if conditions:
+            request.filter.must.extend(conditions)
+        with self._translated():
+            reply = self._search.Search(request, **self._call())
+        return [
+            Hit(hit.id, hit.score, hit.title, hit.text, hit.chunk_index, json_format.MessageToDict(hit.payload))
+            for hit in reply.hits
+        ]
+
+    def submit_job(self, collection: str, paths: Sequence[Path], fields: SourceFields) -> str:
+        """Submit an indexing job for absolute paths. Returns its id."""
+        request = index_pb2.SubmitJobRequest(
+            collection=collection,
+            paths=[str(path) for path in paths],
+            id_field=fields.id,
+            text_field=fields.text,
+            title_field=fields.title,
+        )
+        with self._translated():
+            return self._index.SubmitJob(request, **self._call()).job_id
+
+    def watch_job(self, job_id: str) -> Iterator[JobProgress]:
+        """Yield the job's progress about twice a second until it has ended. Raises NotFoundError."""
+        # No deadline: a job may take days. A dead service ends the stream with UNAVAILABLE.
+        with self._translated():
+            for reply in self._index.WatchJob(index_pb2.WatchJobRequest(job_id=job_id), metadata=self._metadata):
+                yield JobProgress(
+                    state=_job_state(reply.state),
+                    documents_total=reply.documents_total,
+                    documents_indexed=reply.documents_indexed,
+                    documents_rejected=reply.documents_rejected,
+                    chunks_indexed=reply.chunks_indexed,
+                    documents_truncated=reply.documents_truncated,
+                    elapsed_s=reply.elapsed_s,
+                    error=reply.error,
+                )
+
+    def rejections(self, job_id: str) -> Iterator[Rejection]:
+        """Yield what a job left out, by file and line. Raises NotFoundError."""
+        request = index_pb2.ListRejectionsRequest(job_id=job_id)
+        with self._translated():
+            for reply in self._index.ListRejections(request, metadata=self._metadata):
+                yield Rejection(reply.path, reply.line, reply.document_id, reply.reason, reply.detail)
+
+    def delete_documents(self, collection: str, ids: Sequence[str]) -> int:
+        """Delete documents with all their chunks. Returns the number of chunks deleted."""
+        request = index_pb2.DeleteDocumentsRequest(collection=collection, ids=ids)
+        with self._translated():
+            return self._index.DeleteDocuments(request, **self._call()).chunks_deleted
+
+    def _call(self) -> dict[str, Any]:
+        return {"timeout": self._settings.timeout_s, "metadata": self._metadata}
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise _kosearch_error(error, self._settings.address) from error
+
+
+def _job_state(state: index_pb2.JobState.ValueType) -> JobState:
+    return JobState(index_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower())
+
+
+def _kosearch_error(error: grpc.RpcError, address: str) -> KosearchError:
+    assert isinstance(error, grpc.Call)  # every error of a stub's call is
+    code, details = error.code(), error.details() or ""
+    if code in _ERRORS:
+        return _ERRORS[code](details)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return OverloadedError(details, _retry_after_s(error))
+    if code is grpc.StatusCode.UNAVAILABLE and not _answered(error):
+        return UnavailableError(
+            f"the encoder service at {address} does not answer; start the stack with `kosearch up`, or set "
+            "KOSEARCH_ENCODER__ADDRESS (or KOSEARCH_DATA_DIR, for a stack with another data directory)"
+        )
+    return UnavailableError(
+        details if _answered(error) else f"the encoder service at {address}: {code.name}: {details}"
+    )
+
+
+def _answered(error: grpc.Call) -> bool:
+    """Tell whether the service itself spoke: it marks every answer with a request id."""
+    return any(
+        key == "x-request-id" for key, _ in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ()))
+    )
+
+
+def _retry_after_s(error: grpc.Call) -> float:
+    status = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(retry):
+            return float(retry.retry_delay.ToTimedelta().total_seconds())
+    return 1.0

@@ -1,0 +1,44 @@
+"""Documents and the chunks they are searched by."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+# Namespace of point ids, so that the same chunk of the same document gets the same id on every machine and every try.
+_POINT_NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as its source holds it.
+
+    id: unique in its collection
+    text: cleaned (NFC), not empty
+    title: may be empty
+    fields: everything else the source says of it; JSON values
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document, short enough for the model to read whole.
+
+    index: its place in the document, from 0
+    text: slice of the document's text
+    encoded_text: what the model reads: a chunk out of the middle is understood better under its title
+    """
+
+    document: Document
+    index: int
+    text: str
+    encoded_text: str
+
+    @property
+    def point_id(self) -> str:
+        """Return the id of the chunk's point, a UUIDv5 of document id and place."""
+        return str(uuid.uuid5(_POINT_NAMESPACE, f"{self.document.id}\x00{self.index}"))

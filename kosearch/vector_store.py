@@ -1,0 +1,246 @@
+"""Collections of embedded chunks in Qdrant: the store process of `kosearch up` or a Qdrant server, alike."""
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Literal
+from urllib.parse import urlsplit
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+
+from kosearch.documents import Chunk
+from kosearch.errors import (
+    ConflictError,
+    InvalidRequestError,
+    KosearchError,
+    NotFoundError,
+    OverloadedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from kosearch.settings import QdrantSettings
+
+PAYLOAD_DOCUMENT_ID = "document_id"
+PAYLOAD_CHUNK_INDEX = "chunk_index"
+PAYLOAD_TITLE = "title"
+PAYLOAD_TEXT = "text"
+PAYLOAD_FIELDS = "fields"
+METADATA_MODEL_NAME = "model_name"
+METADATA_MODEL_FINGERPRINT = "model_fingerprint"
+
+FieldType = Literal["keyword", "integer", "float", "bool"]
+
+# Collection metadata appeared in 1.16; an older server would drop it without a word.
+_OLDEST_VERSION = (1, 16)
+_COLLECTION_NAME = re.compile(r"[\w.-]{1,255}", re.ASCII)
+_MAX_MESSAGE_BYTES = 64 << 20
+# A restarted store must be found again within seconds; gRPC's own default backs off for up to two minutes.
+_CHANNEL_OPTIONS: dict[str, int] = {
+    "grpc.max_send_message_length": _MAX_MESSAGE_BYTES,
+    "grpc.max_receive_message_length": _MAX_MESSAGE_BYTES,
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.min_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 1000,
+}
+
+
+def connect_async(settings: QdrantSettings) -> AsyncQdrantClient:
+    """Return an asyncio client of the Qdrant that the settings name; connects on first use."""
+    with _plain_http_allowed():
+        return AsyncQdrantClient(
+            url=settings.host_url,
+            grpc_port=settings.grpc_port,
+            api_key=settings.api_key,
+            timeout=settings.timeout_s,
+            prefer_grpc=True,
+            check_compatibility=False,
+            grpc_options=_CHANNEL_OPTIONS,
+        )
+
+
+def check_collection_name(name: str) -> str:
+    """Return the name. Raises InvalidRequestError when Qdrant or a file system could not hold it."""
+    if not _COLLECTION_NAME.fullmatch(name) or name.startswith("."):
+        raise InvalidRequestError(
+            f"{name!r} is not a collection name: 1 to 255 of letters, digits, '_', '-' and '.', not starting with '.'"
+        )
+    return name
+
+
+class VectorStore:
+    """What the indexing side does in Qdrant. One instance a process; blocking."""
+
+    def __init__(self, settings: QdrantSettings) -> None:
+        self._settings = settings
+        with _plain_http_allowed():
+            self._client = QdrantClient(
+                url=settings.host_url,
+                grpc_port=settings.grpc_port,
+                api_key=settings.api_key,
+                timeout=settings.timeout_s,
+                prefer_grpc=True,
+                check_compatibility=False,
+                grpc_options=_CHANNEL_OPTIONS,
+            )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def check_version(self) -> str:
+        """Return the server's version. Raises ConflictError when it is too old for what is asked of it."""
+        with self._translated("the server"):
+            version = self._client.info().version
+        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _OLDEST_VERSION:
+            raise ConflictError(
+                f"Qdrant at {self._settings.host_url} is version {version}; kosearch needs "
+                f"{'.'.join(map(str, _OLDEST_VERSION))} or newer: an older one silently drops parts of a request"
+            )
+        return version
+
+    def check_collection(self, collection: str, dim: int, model_name: str, model_fingerprint: str) -> bool:
+        """Tell whether the collection exists. Raises ConflictError when it was indexed with another model."""
+        with self._translated(collection):
+            if not self._client.collection_exists(collection):
+                return False
+            info = self._client.get_collection(collection)
+        metadata = info.config.metadata or {}
+        found = metadata.get(METADATA_MODEL_FINGERPRINT)
+        vectors = info.config.params.vectors
+        found_dim = vectors.size if isinstance(vectors, models.VectorParams) else None
+        if found != model_fingerprint or found_dim != dim:
+            raise ConflictError(
+                f"collection {collection!r} holds embeddings of {metadata.get(METADATA_MODEL_NAME, 'an unknown model')}"
+                f" (fingerprint {str(found)[:12]}, {found_dim} dimensions), not of {model_name} "
+                f"({model_fingerprint[:12]}, {dim}): embeddings of different models cannot be compared. "
+                "Index into another collection, or serve the other model"
+            )
+        return True
+
+    def ensure_collection(
+        self,
+        collection: str,
+        dim: int,
+        model_name: str,
+        model_fingerprint: str,
+        field_types: Mapping[str, FieldType],
+    ) -> None:
+        """Make the collection and its payload indexes where they are missing; safe to repeat after a crash.
+
+        Payload indexes come before the points: Qdrant builds the links of its vector index with them in mind.
+        """
+        if not self.check_collection(collection, dim, model_name, model_fingerprint):
+            metadata = {METADATA_MODEL_NAME: model_name, METADATA_MODEL_FINGERPRINT: model_fingerprint}
+            vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
+            with self._translated(collection):
+                self._client.create_collection(collection, vectors_config=vectors, metadata=metadata)
+        with self._translated(collection):
+            present = self._client.get_collection(collection).payload_schema
+            wanted: dict[str, FieldType] = {PAYLOAD_DOCUMENT_ID: "keyword", PAYLOAD_CHUNK_INDEX: "integer"}
+            wanted |= {f"{PAYLOAD_FIELDS}.{name}": kind for name, kind in field_types.items()}
+            for name, kind in wanted.items():
+                if name not in present:
+                    self._client.create_payload_index(
+                        collection, name, field_schema=models.PayloadSchemaType(kind), wait=True
+                    )
+
+    def upsert_chunks(
+        self, collection: str, chunks: Sequence[Chunk], embeddings: NDArray[np.float32], *, wait: bool
+    ) -> None:
+        """Write chunks with their embeddings, shape (len(chunks), dim); with `wait` they are durable on return."""
+        points = models.Batch(
+            ids=[chunk.point_id for chunk in chunks],
+            vectors=embeddings.tolist(),
+            payloads=[
+                {
+                    PAYLOAD_DOCUMENT_ID: chunk.document.id,
+                    PAYLOAD_CHUNK_INDEX: chunk.index,
+                    PAYLOAD_TITLE: chunk.document.title,
+                    PAYLOAD_TEXT: chunk.text,
+                    PAYLOAD_FIELDS: chunk.document.fields,
+                }
+                for chunk in chunks
+            ],
+        )
+        with self._translated(collection):
+            self._client.upsert(collection, points, wait=wait)
+
+    def delete_stale_chunks(self, collection: str, chunks: Sequence[Chunk]) -> None:
+        """Delete the points of these documents that are none of these chunks: what an earlier version left."""
+        documents = sorted({chunk.document.id for chunk in chunks})
+        stale = models.Filter(
+            must=[models.FieldCondition(key=PAYLOAD_DOCUMENT_ID, match=models.MatchAny(any=documents))],
+            must_not=[models.HasIdCondition(has_id=[chunk.point_id for chunk in chunks])],
+        )
+        with self._translated(collection):
+            self._client.delete(collection, points_selector=models.FilterSelector(filter=stale), wait=True)
+
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> int:
+        """Delete documents with all their chunks. Returns the number of chunks deleted."""
+        chosen = models.Filter(
+            must=[models.FieldCondition(key=PAYLOAD_DOCUMENT_ID, match=models.MatchAny(any=list(document_ids)))]
+        )
+        with self._translated(collection):
+            deleted = self._client.count(collection, count_filter=chosen, exact=True).count
+            self._client.delete(collection, points_selector=models.FilterSelector(filter=chosen), wait=True)
+        return deleted
+
+    def count(self, collection: str) -> int:
+        """Return the exact number of points. Raises NotFoundError."""
+        with self._translated(collection):
+            return self._client.count(collection, exact=True).count
+
+    def _translated(self, subject: str) -> AbstractContextManager[None]:
+        return translated_errors(self._settings, subject)
+
+
+@contextmanager
+def translated_errors(settings: QdrantSettings, subject: str) -> Iterator[None]:
+    """Turn Qdrant's errors inside the block into kosearch's. `subject`: collection the block works on."""
+    try:
+        yield
+    except ResourceExhaustedResponse as error:
+        raise OverloadedError(f"{_where(settings)} is busy", retry_after_s=error.retry_after_s) from error
+    except grpc.RpcError as error:
+        raise _kosearch_error(error, settings, subject) from error
+
+
+def _kosearch_error(error: grpc.RpcError, settings: QdrantSettings, subject: str) -> KosearchError:
+    code = error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else grpc.StatusCode.UNKNOWN
+    details = (error.details() or "") if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else str(error)
+    where = _where(settings)
+    match code:
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFoundError(
+                f"collection {subject!r} does not exist; make it with `kosearch index FILE --collection {subject}`"
+            )
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.ALREADY_EXISTS:
+            return InvalidRequestError(f"{where} refuses: {details}")
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return UnauthenticatedError(f"{where} wants another API key; set KOSEARCH_QDRANT__API_KEY")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return OverloadedError(f"{where} has no room: {details}", retry_after_s=1.0)
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
+            return UnavailableError(
+                f"{where} does not answer ({code.name.lower()}); start it with `kosearch up`, or set "
+                "KOSEARCH_QDRANT__URL and KOSEARCH_QDRANT__GRPC_PORT"
+            )
+        case _:
+            return UnavailableError(f"{where} failed: {code.name}: {details}")
+
+
+def _where(settings: QdrantSettings) -> str:
+    return f"Qdrant at {urlsplit(settings.host_url).hostname}:{settings.grpc_port}"
+
+
+@contextmanager
+def _plain_http_allowed() -> Iterator[None]:
+    # On loopback the key is there to keep other users of the machine out; qdrant-client warns of http all the same.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+        yield
