@@ -88,7 +88,7 @@ class WorkerSettings(_Section):
     """The indexing workers."""
 
     concurrency: int = Field(1, ge=1, le=256, description="partitions indexed at the same time by one worker")
-    partition_documents: int = Field(1000, ge=1, le=100_000, description="documents in one partition, at most")
+    partition_documents: int = Field(500, ge=1, le=100_000, description="documents in one partition, at most")
     partition_bytes: int = Field(4 << 20, ge=1024, le=1 << 30, description="bytes in one partition, about")
     max_line_bytes: int = Field(8 << 20, ge=1024, le=1 << 30, description="bytes in one line; a longer one is rejected")
     lease_s: float = Field(

@@ -99,8 +99,8 @@ def average_ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
 def read_sts_pairs(path: Path) -> list[StsPair]:
     """Read a KorSTS file: a header line, then 7 tab-separated columns without quoting.
 
-    Raises InvalidRequestError naming file and line for a missing file, invalid UTF-8, a wrong column count, a score that
-    is no number or outside 0-5, and an empty sentence.
+    Raises InvalidRequestError naming file and line for a missing file, invalid UTF-8, a wrong column count, a score
+    that is no number or outside 0-5, and an empty sentence.
     """
     if not path.is_file():
         raise InvalidRequestError(f"{path}: file is missing")

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import kombu.exceptions
 from celery import Celery
-from kombu import Queue
 
 from kosearch.errors import UnavailableError
 from kosearch.settings import Settings
@@ -16,13 +15,14 @@ PLAN_JOB = "kosearch.plan_job"
 INDEX_PARTITION = "kosearch.index_partition"
 _QUEUE = "kosearch"
 _CONNECT_TIMEOUT_S = 3.0
+# Longer than the second for which the worker's blocking read waits at the broker.
+_ANSWER_TIMEOUT_S = 10.0
 
 
 def make_celery(settings: Settings) -> Celery:
     """Return the application, without tasks; connects on first use."""
     app = Celery("kosearch", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
-        task_queues=[Queue(_QUEUE)],
         task_default_queue=_QUEUE,
         task_ignore_result=True,
         # A task is acknowledged when it is done; a lost worker's partition comes back through its lease in the
@@ -42,6 +42,7 @@ def make_celery(settings: Settings) -> Celery:
             "visibility_timeout": 3600,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": _CONNECT_TIMEOUT_S,
+            "socket_timeout": _ANSWER_TIMEOUT_S,
             "socket_keepalive": True,
         },
     )
@@ -81,6 +82,8 @@ class TaskQueue:
                     return queue.qsize()
                 finally:
                     queue.close()
+        except kombu.exceptions.ChannelError:
+            return 0  # no such queue: nothing was ever sent, or all of it was taken
         except self._connection_errors as error:
             raise self._unavailable(error) from error
 
