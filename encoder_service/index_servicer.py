@@ -13,6 +13,7 @@ from kosearch.jobs import JobProgress, JobState, SourceFields
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.task_queue import TaskQueue
+from kosearch.text import clean
 from kosearch.vector_store import VectorStore, check_collection_name
 from protos.kosearch.v1 import index_pb2, index_pb2_grpc
 
@@ -85,7 +86,8 @@ class IndexServicer(index_pb2_grpc.IndexServicer):
         collection = check_collection_name(request.collection)
         if not 0 < len(request.ids) <= _MAX_IDS:
             raise InvalidRequestError(f"{len(request.ids)} document identifiers given; name 1 to {_MAX_IDS:,}")
-        deleted = await asyncio.to_thread(self._store.delete_documents, collection, list(request.ids))
+        ids = [clean(document_id) for document_id in request.ids]  # as they were when they were indexed
+        deleted = await asyncio.to_thread(self._store.delete_documents, collection, ids)
         _log.info("documents.deleted", collection=collection, documents=len(request.ids), chunks=deleted)
         return index_pb2.DeleteDocumentsResponse(chunks_deleted=deleted)
 
@@ -95,6 +97,8 @@ def _checked_paths(paths: Any) -> list[Path]:
         raise InvalidRequestError(f"{len(paths)} paths given; name 1 to {_MAX_PATHS:,} files")
     checked = [Path(path) for path in dict.fromkeys(paths)]
     for path in checked:
+        if "\0" in str(path):
+            raise InvalidRequestError(f"path {str(path)!r} holds a NUL character")
         if not path.is_absolute():
             raise InvalidRequestError(f"path {str(path)!r} is relative; the workers need an absolute one")
     return checked
@@ -103,7 +107,9 @@ def _checked_paths(paths: Any) -> list[Path]:
 def _checked_fields(request: index_pb2.SubmitJobRequest) -> SourceFields:
     defaults = SourceFields()
     fields = SourceFields(
-        request.id_field or defaults.id, request.text_field or defaults.text, request.title_field or defaults.title
+        clean(request.id_field) or defaults.id,
+        clean(request.text_field) or defaults.text,
+        clean(request.title_field) or defaults.title,
     )
     names = (fields.id, fields.text, fields.title)
     if len(set(names)) < len(names):

@@ -20,7 +20,7 @@ _JOINTS = (
 _TITLE_SHARE = 0.25
 # Characters given to the tokenizer at once: enough for any model's reach, and a 10 MB document stays linear.
 _CHARACTERS_PER_TOKEN = 8
-_LINE_BREAKS = str.maketrans("\n\r\t\v\f", "     ")
+_WHITE_SPACE = re.compile(r"\s")
 
 
 class Chunker:
@@ -34,36 +34,32 @@ class Chunker:
 
     def chunks(self, document: Document) -> Iterator[Chunk]:
         """Yield the chunks of a document in order; together they hold its whole text."""
-        title = self._clipped(normalise(document.title), int(self._budget * _TITLE_SHARE))
-        budget = self._budget - self._count(title)
-        for index, text in enumerate(self._pieces(document.text, budget)):
-            yield Chunk(document, index, text, normalise(f"{title} {text}"))
+        title = normalise(document.title)
+        # The whole title is stored all the same.
+        prefix = title[: self._fitting("", title, int(self._budget * _TITLE_SHARE))] + " " if title else ""
+        for index, text in enumerate(self._pieces(prefix, document.text)):
+            yield Chunk(document, index, text, normalise(prefix + text))
 
-    def _pieces(self, text: str, budget: int) -> Iterator[str]:
+    def _pieces(self, prefix: str, text: str) -> Iterator[str]:
         begin = 0
         while begin < len(text):
-            window = text[begin : begin + budget * _CHARACTERS_PER_TOKEN]
-            fits = self._fitting(window, budget)
-            end = len(window) if fits == len(window) else _joint(window, fits)
+            window = text[begin : begin + self._budget * _CHARACTERS_PER_TOKEN]
+            fits = self._fitting(prefix, window, self._budget)
+            is_rest = fits == len(window) and begin + fits == len(text)
+            end = fits if is_rest else _joint(window, fits)
             piece = window[:end].strip()
             if piece:
                 yield piece
             begin += end
 
-    def _fitting(self, window: str, budget: int) -> int:
-        """Return how many characters of the window make at most `budget` tokens; at least 1."""
-        # Line breaks become spaces one for one: the model reads spaces there, and places stay the same.
-        offsets = self._tokenizer.encode(window.translate(_LINE_BREAKS), add_special_tokens=False).offsets
+    def _fitting(self, prefix: str, window: str, budget: int) -> int:
+        """Return how many characters of the window, behind the prefix, make at most `budget` tokens; at least 1."""
+        # White space becomes spaces one for one: the model reads spaces there, and places stay the same.
+        readable = _WHITE_SPACE.sub(" ", prefix + window)
+        offsets = self._tokenizer.encode(readable, add_special_tokens=False).offsets
         if len(offsets) <= budget:
             return len(window)
-        return max(1, offsets[budget][0])
-
-    def _clipped(self, title: str, budget: int) -> str:
-        """Return the head of the title that makes at most `budget` tokens; the whole title is stored all the same."""
-        return title[: self._fitting(title, budget)] if title else ""
-
-    def _count(self, text: str) -> int:
-        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return max(1, offsets[budget][0] - len(prefix))
 
 
 def _joint(window: str, fits: int) -> int:

@@ -117,7 +117,7 @@ class Indexer:
             if source_of(span.source.path) != span.source:
                 raise changed
             record_reader = self._record_reader(partition)
-            content = self._reader.read(span.source.path, span.start, span.end)
+            content = self._reader.read(span.source, span.start, span.end)
         except READ_ERRORS as error:
             raise ConflictError(f"{span.source.path} can no longer be read: {error}") from error
         records = iterate_records(

@@ -103,9 +103,11 @@ class _SourceScan:
                     if self.rejections and record_reader.needs_header:
                         return
                 is_document = self._is_document(record_reader, record)
-                span = span or _OpenSpan(source, record)
-                span.add(record, is_document)
-                if span.is_full(self._settings):
+                # An overlong record stays outside: a worker reads a span whole.
+                if record.content is not None:
+                    span = span or _OpenSpan(source, record)
+                    span.add(record, is_document)
+                if span and (record.content is None or span.is_full(self._settings)):
                     self.spans += span.closed()
                     span = None
         self.spans += span.closed() if span else []
@@ -200,9 +202,13 @@ class FieldKinds:
 
     def types(self) -> dict[str, FieldType]:
         """Return the payload index of each field that is to have one, in the order of first appearance."""
-        # A dot or bracket would be read as a path into the payload.
-        kinds = {name: kind for name, kind in self._kinds.items() if kind and not set(name) & set('."[]')}
+        kinds = {name: kind for name, kind in self._kinds.items() if kind and _is_payload_key(name)}
         return dict(list(kinds.items())[:_MAX_INDEXED_FIELDS])
+
+
+def _is_payload_key(name: str) -> bool:
+    """Tell whether Qdrant takes the name for a key of the payload; a dot or bracket would make it a path."""
+    return name != "" and all(character.isalnum() or character in "_-" for character in name)
 
 
 def _kind(value: Any) -> FieldType | None:

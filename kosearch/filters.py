@@ -3,6 +3,7 @@
 import re
 
 from kosearch.errors import InvalidRequestError
+from kosearch.text import clean
 from protos.kosearch.v1 import search_pb2
 
 _EXPRESSION = re.compile(r"(?P<field>[^<>=]+?)\s*(?P<operator>>=|<=|=|>|<)\s*(?P<value>.+)", re.DOTALL)
@@ -12,7 +13,7 @@ _INTEGER = re.compile(r"-?\d{1,18}")
 
 def parse_filter(expression: str) -> search_pb2.Condition:
     """Return the condition. Raises InvalidRequestError when it is none."""
-    match = _EXPRESSION.fullmatch(expression.strip())
+    match = _EXPRESSION.fullmatch(clean(expression))
     if match is None:
         raise InvalidRequestError(
             f'--filter {expression!r} is no condition; write field=value, field="text" or field>=number'

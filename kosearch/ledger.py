@@ -17,7 +17,14 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.engine import make_url
 
-from kosearch.errors import ConflictError, KosearchError, LeaseLostError, NotFoundError, UnavailableError
+from kosearch.errors import (
+    ConflictError,
+    KosearchError,
+    LeaseLostError,
+    NotFoundError,
+    SettingsError,
+    UnavailableError,
+)
 from kosearch.jobs import Job, JobProgress, JobState, Partition, PartitionState, Rejection, Source, SourceFields, Span
 
 _SCHEMA_VERSION = 1
@@ -98,8 +105,17 @@ class Ledger:
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._where = make_url(url).render_as_string(hide_password=True)
-        self._engine = _make_engine(url)
+        """Open the database, made when missing. Raises SettingsError for a bad URL, UnavailableError, ConflictError."""
+        try:
+            self._where = make_url(url).render_as_string(hide_password=True)
+            self._engine = _make_engine(url)
+        except (sa.exc.ArgumentError, ValueError, ImportError) as error:
+            raise SettingsError(
+                f"KOSEARCH_LEDGER__URL cannot be used ({error}); write a SQLAlchemy URL such as "
+                "postgresql+psycopg://user@host/kosearch, and install its driver"
+            ) from error
+        except OSError as error:
+            raise UnavailableError(f"the job ledger {self._where} cannot be used: {error}") from error
         with self._translated():
             _Base.metadata.create_all(self._engine)
             self._check_schema()
@@ -293,7 +309,7 @@ class Ledger:
         with self._session() as session:
             session.execute(
                 sa.update(_JobRow)
-                .where(_JobRow.id == job_id, _JobRow.lease_owner == owner)
+                .where(_JobRow.id == job_id, _JobRow.state == JobState.PLANNING, _JobRow.lease_owner == owner)
                 .values(state=JobState.PENDING, lease_until=0.0, error=waits_for, attempts=_JobRow.attempts - 1)
             )
 
@@ -369,7 +385,11 @@ class Ledger:
         with self._session() as session:
             session.execute(
                 sa.update(_PartitionRow)
-                .where(_PartitionRow.id == partition_id, _PartitionRow.lease_owner == owner)
+                .where(
+                    _PartitionRow.id == partition_id,
+                    _PartitionRow.state == PartitionState.RUNNING,
+                    _PartitionRow.lease_owner == owner,
+                )
                 .values(
                     state=PartitionState.PENDING,
                     lease_until=0.0,

@@ -36,9 +36,14 @@ class EncoderSettings(_Section):
         pattern=r"^.+:\d{1,5}$",
         description="host:port where it listens and where clients find it; `kosearch up` takes port 0 for any free one",
     )
-    api_key: str | None = Field(None, description="key that callers must send; none: only loopback may be bound")
+    # An empty key, as an unset secret becomes in a compose file, would let everybody in.
+    api_key: str | None = Field(
+        None, min_length=1, description="key that callers must send; none: only loopback may be bound"
+    )
     model: Path = Field(_SHIPPED_MODEL, description="model directory")
-    precision: Literal["bf16", "f32"] = Field("f32", description="number format the CPU engine computes in")
+    precision: Literal["bf16", "f32"] = Field(
+        "bf16", description="number format the CPU engine computes in; bf16 where the CPU has it, f32 elsewhere"
+    )
     threads: int = Field(0, ge=0, le=256, description="threads of the CPU engine; 0: one per core")
     max_batch_tokens: int = Field(4096, ge=256, le=1_048_576, description="tokens in one batch of the engine")
     max_queued_tokens: int = Field(
@@ -144,12 +149,12 @@ class Settings(BaseSettings):
     @property
     def broker_url(self) -> str:
         """Return the Celery broker URL."""
-        return self.broker.url or f"redis+socket://{broker_socket(self.data_dir)}"
+        return self.broker.url or f"redis+socket://{_url_path(broker_socket(self.data_dir))}"
 
     @property
     def ledger_url(self) -> str:
         """Return the SQLAlchemy URL of the job ledger."""
-        return self.ledger.url or f"sqlite:///{self.data_dir / 'ledger.db'}"
+        return self.ledger.url or f"sqlite:///{_url_path(self.data_dir / 'ledger.db')}"
 
 
 def load_settings(data_dir: Path | None = None, *, joins_stack: bool = True) -> Settings:
@@ -194,6 +199,11 @@ def describe_settings() -> list[tuple[str, str, str]]:
     return rows
 
 
+def _url_path(path: Path) -> str:
+    """Return the path for a URL. Only what would end it is quoted: Korean and spaces stay readable in messages."""
+    return str(path).translate({ord(character): f"%{ord(character):02X}" for character in "%?#"})
+
+
 def _variable(*path: str) -> str:
     return _PREFIX + "__".join(path).upper()
 
@@ -207,11 +217,10 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 
 def _running_stack(data_dir: Path) -> dict[str, Any]:
     try:
-        published = json.loads(stack_file(data_dir).read_text(encoding="utf-8"))
+        return dict(json.loads(stack_file(data_dir).read_text(encoding="utf-8"))["settings"])
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{stack_file(data_dir)} cannot be read ({error}); run `kosearch down` to clear it"
         ) from error
-    return dict(published["settings"])

@@ -55,10 +55,11 @@ def read_stack(data_dir: Path) -> Stack | None:
     """Return the stack that runs on this data directory; None when none does."""
     try:
         content = json.loads(stack_file(data_dir).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        processes = tuple(ProcessState(**state) for state in content["processes"])
+        stack = Stack(content["pid"], processes, content["settings"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    stack = Stack(content["pid"], tuple(ProcessState(**state) for state in content["processes"]), content["settings"])
-    return stack if psutil.pid_exists(stack.pid) else None
+    return stack if _is_supervisor(stack.pid) else None
 
 
 def start_detached(data_dir: Path) -> Stack:
@@ -109,6 +110,14 @@ def stop(data_dir: Path) -> bool:
                 f"the stack (pid {stack.pid}) did not stop within {_STOP_TIMEOUT_S:.0f} s; see {data_dir / 'logs'}"
             ) from None
     return True
+
+
+def _is_supervisor(pid: int) -> bool:
+    """Tell whether the process is a supervisor: after a crash its number may belong to any other program."""
+    try:
+        return "standalone" in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
 
 
 def _tail(log: Path) -> str:

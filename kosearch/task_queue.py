@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 import kombu.exceptions
 from celery import Celery
+from kombu.utils.url import maybe_sanitize_url
 
-from kosearch.errors import UnavailableError
+from kosearch.errors import SettingsError, UnavailableError
 from kosearch.settings import Settings
 
 PLAN_JOB = "kosearch.plan_job"
@@ -53,12 +54,22 @@ class TaskQueue:
     """Sends tasks by name, so that the sender never imports the worker."""
 
     def __init__(self, settings: Settings) -> None:
+        """Connect on first use. Raises SettingsError for a bad URL."""
         self._app = make_celery(settings)
-        self._where = settings.broker_url
+        # Whoever sends wants to know at once; the ledger sends again.
+        self._app.conf.broker_transport_options |= {"max_retries": 0, "interval_start": 0.0}
+        self._where = maybe_sanitize_url(settings.broker_url)
+        try:
+            recoverable = self._app.connection_for_write().recoverable_connection_errors
+        except (KeyError, ValueError, ImportError) as error:  # unknown transport, bad port, client not installed
+            raise SettingsError(
+                f"KOSEARCH_BROKER__URL {self._where!r} cannot be used ({error}); write redis://host:6379/0, "
+                "amqp://user@host// or another URL that Celery knows"
+            ) from error
         self._connection_errors: tuple[type[BaseException], ...] = (
             kombu.exceptions.OperationalError,
             OSError,
-            *self._app.connection_for_write().recoverable_connection_errors,
+            *recoverable,
         )
 
     def close(self) -> None:

@@ -14,7 +14,8 @@ def clean(text: str) -> str:
 
     macOS writes file names and texts in NFD, where 한 is three code points that match nothing typed elsewhere.
     """
-    return _CONTROL.sub(" ", unicodedata.normalize("NFC", text).translate(_INVISIBLE)).strip()
+    # Invisible characters go first: what stood on both sides of one may belong together.
+    return _CONTROL.sub(" ", unicodedata.normalize("NFC", text.translate(_INVISIBLE))).strip()
 
 
 def normalise(text: str) -> str:

@@ -37,6 +37,7 @@ FieldType = Literal["keyword", "integer", "float", "bool"]
 
 # Collection metadata appeared in 1.16; an older server would drop it without a word.
 _OLDEST_VERSION = (1, 16)
+_SIMPLE_FIELD_NAME = re.compile(r"[\w-]+")
 _COLLECTION_NAME = re.compile(r"[\w.-]{1,255}", re.ASCII)
 _MAX_MESSAGE_BYTES = 64 << 20
 # A restarted store must be found again within seconds; gRPC's own default backs off for up to two minutes.
@@ -49,6 +50,14 @@ _CHANNEL_OPTIONS: dict[str, int] = {
 }
 
 
+def field_path(name: str) -> str:
+    """Return the payload path of a document's field. Raises InvalidRequestError for a name that no path can hold."""
+    if not name or '"' in name:
+        raise InvalidRequestError(f"{name!r} is no field to filter by: it is empty or holds a quotation mark")
+    # Unquoted, a dot or bracket would lead into the field's value.
+    return f"{PAYLOAD_FIELDS}.{name}" if _SIMPLE_FIELD_NAME.fullmatch(name) else f'{PAYLOAD_FIELDS}."{name}"'
+
+
 def connect_async(settings: QdrantSettings) -> AsyncQdrantClient:
     """Return an asyncio client of the Qdrant that the settings name; connects on first use."""
     with _plain_http_allowed():
@@ -59,7 +68,7 @@ def connect_async(settings: QdrantSettings) -> AsyncQdrantClient:
             timeout=settings.timeout_s,
             prefer_grpc=True,
             check_compatibility=False,
-            grpc_options=_CHANNEL_OPTIONS,
+            grpc_options=dict(_CHANNEL_OPTIONS),  # the client writes into it
         )
 
 
@@ -85,7 +94,7 @@ class VectorStore:
                 timeout=settings.timeout_s,
                 prefer_grpc=True,
                 check_compatibility=False,
-                grpc_options=_CHANNEL_OPTIONS,
+                grpc_options=dict(_CHANNEL_OPTIONS),  # the client writes into it
             )
 
     def close(self) -> None:
@@ -137,12 +146,17 @@ class VectorStore:
         if not self.check_collection(collection, dim, model_name, model_fingerprint):
             metadata = {METADATA_MODEL_NAME: model_name, METADATA_MODEL_FINGERPRINT: model_fingerprint}
             vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
-            with self._translated(collection):
-                self._client.create_collection(collection, vectors_config=vectors, metadata=metadata)
+            try:
+                with self._translated(collection):
+                    self._client.create_collection(collection, vectors_config=vectors, metadata=metadata)
+            except InvalidRequestError:
+                # Another planner, or a try of ours that got no answer, was faster.
+                if not self.check_collection(collection, dim, model_name, model_fingerprint):
+                    raise
         with self._translated(collection):
             present = self._client.get_collection(collection).payload_schema
             wanted: dict[str, FieldType] = {PAYLOAD_DOCUMENT_ID: "keyword", PAYLOAD_CHUNK_INDEX: "integer"}
-            wanted |= {f"{PAYLOAD_FIELDS}.{name}": kind for name, kind in field_types.items()}
+            wanted |= {field_path(name): kind for name, kind in field_types.items()}
             for name, kind in wanted.items():
                 if name not in present:
                     self._client.create_payload_index(

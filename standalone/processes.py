@@ -156,19 +156,18 @@ def _free_address(address: str, setting: str) -> str:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter: a port over 65535
             raise ConflictError(
-                f"cannot listen on {address} ({error.strerror}); stop what listens there, or set {setting} to another"
+                f"cannot listen on {address} ({error}); stop what listens there, or set {setting} to another"
             ) from error
         return f"{host}:{probe.getsockname()[1]}"
 
 
 def _api_key(path: Path) -> str:
     """Return the stack's key, made at its first start: other users of this machine must not get in."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
+    key = path.read_text(encoding="ascii").strip() if path.exists() else ""
+    if not key:  # also after a crash that left the file empty
         key = secrets.token_urlsafe(32)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             file.write(key)
-        return key
+    return key

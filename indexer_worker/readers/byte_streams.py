@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import zlib
 from pathlib import Path
 from typing import IO, cast
@@ -9,11 +10,13 @@ from typing import IO, cast
 import zstandard
 
 from kosearch.errors import InvalidRequestError
+from kosearch.jobs import Source
 
 # kowiki and other large archives are packed with a window of 128 MiB (`zstd --long=27`).
 _ZSTD_WINDOW_BYTES = 1 << 27
 _BUFFER_BYTES = 1 << 20
 _COMPRESSIONS = (".zst", ".gz")
+_ZSTD_MAX_HEADER_BYTES = 18
 
 # What reading a damaged archive raises.
 READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, zstandard.ZstdError)
@@ -25,9 +28,10 @@ def record_suffix(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, decompressed. Raises OSError."""
+    """Open a file for reading, decompressed. Raises READ_ERRORS."""
     match path.suffix.lower():
         case ".zst":
+            _check_zstd_is_whole(path)
             decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
             raw = decompressor.stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
             return io.BufferedReader(raw, _BUFFER_BYTES)
@@ -44,26 +48,35 @@ class ForwardReader:
     """
 
     def __init__(self) -> None:
-        self._path: Path | None = None
+        self._source: Source | None = None
         self._stream: IO[bytes] = io.BytesIO()
         self._position = 0
 
-    def read(self, path: Path, start: int, end: int) -> bytes:
-        """Return the bytes [start, end) of the decompressed file. Raises InvalidRequestError when it is shorter."""
-        if path != self._path or start < self._position:
+    def read(self, source: Source, start: int, end: int) -> bytes:
+        """Return the bytes [start, end) of the decompressed file.
+
+        Raises READ_ERRORS for a damaged file and InvalidRequestError for one that is shorter.
+        """
+        # By source, not by path: a file that was replaced since has another size or time, and must be opened anew.
+        if source != self._source or start < self._position:
             self.close()
-            self._stream, self._path, self._position = open_bytes(path), path, 0
-        self._skip(start - self._position)
-        content = self._stream.read(end - start)
-        self._position = start + len(content)
-        if self._position != end:
-            raise InvalidRequestError(f"{path} ends at byte {self._position}; it was longer when the job was planned")
+            self._stream, self._source = open_bytes(source.path), source
+        try:
+            self._skip(start - self._position)
+            content = self._stream.read(end - start)
+        except BaseException:
+            self.close()  # its place is unknown now
+            raise
+        if len(content) != end - start:
+            self.close()
+            raise InvalidRequestError(f"{source.path} ends before byte {end:,}; it was longer when the job was planned")
+        self._position = end
         return content
 
     def close(self) -> None:
         """Close the file that is open."""
         self._stream.close()
-        self._stream, self._path, self._position = io.BytesIO(), None, 0
+        self._stream, self._source, self._position = io.BytesIO(), None, 0
 
     def _skip(self, count: int) -> None:
         if self._stream.seekable():
@@ -75,3 +88,34 @@ class ForwardReader:
                 return
             self._position += skipped
             count -= skipped
+
+
+def _check_zstd_is_whole(path: Path) -> None:
+    """Follow frames and blocks to the end of the file, without decompressing. Raises EOFError when it is cut off.
+
+    zstandard's reader takes the end of a truncated file for the end of the text.
+    Source: RFC 8878, section 3.1 (frames and blocks).
+    """
+    with path.open("rb") as file:
+        size, position = os.fstat(file.fileno()).st_size, 0
+        while position < size:
+            file.seek(position)
+            header = file.read(_ZSTD_MAX_HEADER_BYTES)
+            if header[1:4] == b"\x2a\x4d\x18" and header[0] & 0xF0 == 0x50:  # a skippable frame
+                position += 8 + int.from_bytes(header[4:8], "little")
+                continue
+            position = _end_of_zstd_frame(file, position + zstandard.frame_header_size(header))
+            position += 4 * zstandard.get_frame_parameters(header).has_checksum
+        if position > size:
+            raise EOFError("the archive is cut off; copy or download it again")
+
+
+def _end_of_zstd_frame(file: IO[bytes], position: int) -> int:
+    """Return the place behind the last block of a frame whose blocks begin at `position`."""
+    is_last = False
+    while not is_last:
+        file.seek(position)
+        header = int.from_bytes(file.read(3).ljust(3, b"\xff"), "little")
+        is_last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+        position += 3 + (1 if kind == 1 else size)  # 1: one byte that is repeated `size` times
+    return position

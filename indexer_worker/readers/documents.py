@@ -1,7 +1,6 @@
 """From records to documents, for each format."""
 
 import csv
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,9 @@ from kosearch.text import clean
 
 _MAX_ID_BYTES = 512
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Payloads and answers travel as protobuf: 64-bit integers, and three messages for each level of at most a hundred.
+_INTEGERS = range(-(1 << 63), 1 << 63)
+_MAX_LEVELS = 20
 
 
 class RecordError(Exception):
@@ -106,8 +108,12 @@ class TableFormat:
         text = _decoded(record)
         if not self.is_quoted:
             return text.split(self.delimiter)
+        # The csv module refuses fields over 128 KiB until told otherwise, for the whole process.
+        csv.field_size_limit(max(csv.field_size_limit(), len(text)))
         try:
-            rows = list(csv.reader(text.splitlines(keepends=True), delimiter=self.delimiter, strict=True))
+            # One record is one item: csv would split a text at each of Unicode's line ends, and all but the first
+            # part would be lost.
+            rows = list(csv.reader([text], delimiter=self.delimiter, strict=True))
         except csv.Error as error:
             raise RecordError("malformed_csv", f"not CSV: {error}") from error
         return rows[0] if rows else []
@@ -164,30 +170,34 @@ def _decoded(record: Record) -> str:
 
 
 def _document_from_fields(value: dict[str, Any], fields: SourceFields) -> Document:
+    value = _storable(value)
     document_id = value.pop(fields.id, None)
     if isinstance(document_id, bool) or not isinstance(document_id, str | int) or document_id == "":
         raise RecordError("missing_field", f"field {fields.id!r} (the identifier) is missing or is no text or number")
-    document_id = clean(str(document_id))
+    document_id = str(document_id)
     if not 0 < len(document_id.encode()) <= _MAX_ID_BYTES:
         raise RecordError("bad_id", f"an identifier has 1 to {_MAX_ID_BYTES} bytes", document_id[:64])
     text = value.pop(fields.text, None)
     if not isinstance(text, str):
         raise RecordError("missing_field", f"field {fields.text!r} (the text) is missing or is no text", document_id)
-    text = clean(text)
     if not text:
         raise RecordError("empty_text", f"field {fields.text!r} (the text) is empty", document_id)
     title = value.pop(fields.title, None)
-    return Document(document_id, text, clean(title) if isinstance(title, str) else "", _storable(value))
+    return Document(document_id, text, title if isinstance(title, str) else "", value)
 
 
-def _storable(value: Any) -> Any:
-    """Return a JSON value as the payload holds it: text in NFC, so that a filter typed today finds it."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, dict):
-        return {clean(key): _storable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_storable(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+def _storable(value: Any, level: int = 0) -> Any:
+    """Return a JSON value as the payload holds it: keys and texts in NFC, so that what is typed today finds them."""
+    if level > _MAX_LEVELS:
+        raise RecordError("nested_too_deep", f"values are nested more than {_MAX_LEVELS} levels deep")
+    match value:
+        case str():
+            return clean(value)
+        case dict():
+            return {clean(key): _storable(inner, level + 1) for key, inner in value.items()}
+        case list():
+            return [_storable(inner, level + 1) for inner in value]
+        case int() if value not in _INTEGERS:
+            return float(value)
+        case _:
+            return value

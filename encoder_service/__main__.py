@@ -1,0 +1,54 @@
+"""The encoder service: `python -m encoder_service [--data-dir D]`."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import structlog
+
+from encoder_service.engines.cpu import CpuEngine
+from encoder_service.golden import MIN_COSINE, check_golden_embeddings
+from encoder_service.server import check_address, serve_until_signal
+from encoder_service.tokeniser import Tokeniser
+from kosearch.errors import KosearchError
+from kosearch.logs import configure_logs
+from kosearch.model_directory import ModelDirectory
+from kosearch.settings import Settings, load_settings
+
+
+def main() -> int:
+    """Serve until stopped. Returns 0, or 2 when a setting or the model does not allow a start."""
+    parser = argparse.ArgumentParser(prog="python -m encoder_service", description="Encodes and searches over gRPC.")
+    parser.add_argument("--data-dir", type=Path, help="data directory of the stack (default: KOSEARCH_DATA_DIR)")
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings(arguments.data_dir)
+        configure_logs("encoder_service", settings.log.level, settings.log.format)
+        _run(settings)
+    except KosearchError as error:
+        sys.stderr.write(f"encoder_service: {error}\n")
+        return 2
+    return 0
+
+
+def _run(settings: Settings) -> None:
+    # gRPC's core writes lines of its own to standard error, about what our errors say better.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # The tokeniser has two threads of ours; its own, one per core, would take the cores from the engine.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    chosen = settings.encoder
+    check_address(chosen.address, chosen.api_key)
+    model = ModelDirectory.open(chosen.model)
+    tokeniser = Tokeniser.load(model, chosen.max_text_bytes)
+    engine = CpuEngine.load(model, chosen.precision, chosen.threads)
+    cosine = check_golden_embeddings(model, tokeniser, engine, MIN_COSINE[engine.precision])
+    structlog.get_logger().info(
+        "model.loaded", model=model.name, precision=engine.precision, lowest_golden_cosine=round(cosine, 6)
+    )
+    asyncio.run(serve_until_signal(settings, model, tokeniser, engine))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

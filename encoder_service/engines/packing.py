@@ -1,0 +1,102 @@
+"""Packs texts into rows: which row, and where in it. Pure functions.
+
+Texts are laid one after the other, none is split, so that nearly every token computed is a real one.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder_service.engines.engine import TokenIds
+
+# Attention costs the square of a row, and below about 128 tokens the matrix products lose efficiency. Measured with
+# OpenVINO on 4 layers of 384 (2 cores, AVX-512 bf16): 53,500 tokens/s in rows of 128, 49,500 in rows of 256.
+_FULL_ROWS = (128, 256, 512)
+# A lone text, or a few short ones, get one row, cut to a multiple of this: 32 tokens take a third of the time of 128.
+_SHORT_ROW_STEP = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Where each text lies: text i has the tokens starts[i] to starts[i] + lengths[i] of the row rows[i]."""
+
+    rows: list[int]
+    starts: list[int]
+    row_count: int
+    row_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """The inputs of the graph, int32 of shape (row_count, row_tokens), and where each text begins and ends.
+
+    offsets: of each text's first token in the flattened rows, shape (texts,)
+    lengths: tokens of each text, shape (texts,)
+    """
+
+    token_ids: NDArray[np.int32]
+    position_ids: NDArray[np.int32]
+    segment_ids: NDArray[np.int32]
+    offsets: NDArray[np.intp]
+    lengths: NDArray[np.intp]
+
+
+def choose_row_tokens(lengths: Sequence[int]) -> int:
+    """Return the tokens of a row: one row made to measure for little work, else the shortest that fits every text."""
+    total, longest = sum(lengths), max(lengths)
+    if total <= _FULL_ROWS[0] or len(lengths) == 1:
+        return _round_up(total, _SHORT_ROW_STEP)
+    fitting = [row for row in _FULL_ROWS if row >= longest]
+    return fitting[0] if fitting else _round_up(longest, _SHORT_ROW_STEP)
+
+
+def pack(lengths: Sequence[int], row_tokens: int) -> Packing:
+    """Place texts of 1 to row_tokens tokens, the longest first, each in the fullest row that still has room for it.
+
+    Any two rows together are longer than one, so rows are more than half full on average; with real sentences it is
+    95 % and more. Source: best-fit decreasing (Johnson 1973), at most 11/9 of the fewest possible rows, plus one.
+    """
+    rows, starts = [0] * len(lengths), [0] * len(lengths)
+    open_rows: list[tuple[int, int]] = []  # (free tokens, row), sorted
+    row_count = 0
+    for text in sorted(range(len(lengths)), key=lambda text: -lengths[text]):
+        length = lengths[text]
+        fitting = bisect_left(open_rows, (length, -1))
+        if fitting < len(open_rows):
+            free, row = open_rows.pop(fitting)
+        else:
+            free, row = row_tokens, row_count
+            row_count += 1
+        rows[text], starts[text] = row, row_tokens - free
+        if free > length:
+            insort(open_rows, (free - length, row))
+    return Packing(rows, starts, row_count, row_tokens)
+
+
+def lay_out(token_ids: Sequence[TokenIds], packing: Packing) -> PackedRows:
+    """Write the tokens into their places. Gaps get token 0, position 0 and segment 0; the texts are segments from 1."""
+    lengths = np.fromiter(map(len, token_ids), np.intp, len(token_ids))
+    offsets = np.asarray(packing.rows, np.intp) * packing.row_tokens + np.asarray(packing.starts, np.intp)
+    first = np.cumsum(lengths) - lengths  # of each text in the texts laid end to end
+    positions = np.arange(lengths.sum()) - np.repeat(first, lengths)
+    places = np.repeat(offsets, lengths) + positions
+    return PackedRows(
+        token_ids=_scatter(np.concatenate(token_ids), places, packing),
+        position_ids=_scatter(positions, places, packing),
+        segment_ids=_scatter(np.repeat(np.arange(1, len(lengths) + 1), lengths), places, packing),
+        offsets=offsets,
+        lengths=lengths,
+    )
+
+
+def _scatter(values: NDArray[np.generic], places: NDArray[np.intp], packing: Packing) -> NDArray[np.int32]:
+    rows = np.zeros(packing.row_count * packing.row_tokens, np.int32)
+    rows[places] = values
+    return rows.reshape(packing.row_count, packing.row_tokens)
+
+
+def _round_up(number: int, step: int) -> int:
+    return -(-number // step) * step

@@ -1,0 +1,200 @@
+"""What every call goes through, whatever its service: request id, log line, status of errors, authentication."""
+
+import hmac
+import inspect
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, cast
+
+import grpc
+import structlog
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from kosearch.errors import (
+    ConflictError,
+    InvalidRequestError,
+    KosearchError,
+    NotFoundError,
+    OverloadedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+REQUEST_ID_KEY = "x-request-id"
+API_KEY_KEY = "api-key"
+
+# The one table from error to status; the first row that fits counts. Anything else is INTERNAL.
+STATUS_OF_ERROR: tuple[tuple[type[KosearchError], grpc.StatusCode], ...] = (
+    (InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (ConflictError, grpc.StatusCode.FAILED_PRECONDITION),
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+)
+
+# Orchestrators ask for health without a key, and learn nothing from it but that the service lives.
+_OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+_MAX_REQUEST_ID_LENGTH = 128
+# A status message travels in a header, percent-encoded; gRPC drops a call whose headers exceed 8 KiB.
+_MAX_MESSAGE_CHARACTERS = 700
+
+_log = structlog.get_logger()
+
+# grpc.aio's generics say nothing here: an interceptor sees handlers of every request and response type.
+# Quoted: only the stubs are generic.
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+_Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]"
+_Behaviour: TypeAlias = "Callable[[Any, _Context], Any]"
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Gives a call its request id, turns its errors into a status, and logs how it ended."""
+
+    async def intercept_service(
+        self, continuation: _Continuation, details: grpc.HandlerCallDetails
+    ) -> "_Handler | None":
+        """Wrap the method that answers the call."""
+        handler = await continuation(details)
+        if handler is None:  # no such method; grpc answers UNIMPLEMENTED
+            return None
+        method, request_id = details.method, _request_id(details)
+        behaviour = _behaviour(handler)
+        if inspect.isasyncgenfunction(behaviour):
+
+            async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
+                async with _observed(method, request_id, context):
+                    async for response in behaviour(request, context):
+                        yield response
+
+            return _with_behaviour(handler, stream)
+
+        async def answer(request: Any, context: _Context) -> Any:
+            async with _observed(method, request_id, context):
+                return await behaviour(request, context)
+
+        return _with_behaviour(handler, answer)
+
+
+class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses calls without the API key; without a key of its own it lets every call pass."""
+
+    def __init__(self, api_key: str | None) -> None:
+        self._api_key = api_key
+
+    async def intercept_service(
+        self, continuation: _Continuation, details: grpc.HandlerCallDetails
+    ) -> "_Handler | None":
+        """Let the call pass, or replace the method that would answer it by a refusal."""
+        handler = await continuation(details)
+        if handler is None or self._may_pass(details):
+            return handler
+
+        async def refuse(_request: Any, _context: _Context) -> Any:
+            raise UnauthenticatedError(
+                f"the API key in metadata '{API_KEY_KEY}' is missing or wrong; set KOSEARCH_ENCODER__API_KEY to the "
+                "key of the service"
+            )
+
+        return _with_behaviour(handler, refuse)
+
+    def _may_pass(self, details: grpc.HandlerCallDetails) -> bool:
+        if self._api_key is None or details.method.startswith(_OPEN_SERVICES):
+            return True
+        given = _metadata_value(details, API_KEY_KEY) or ""
+        return hmac.compare_digest(given.encode(), self._api_key.encode())
+
+
+def status_of(error: Exception, request_id: str) -> status_pb2.Status:
+    """Return the status that tells a caller of this error."""
+    for kind, code in STATUS_OF_ERROR:
+        if isinstance(error, kind):
+            return status_pb2.Status(
+                code=code.value[0], message=str(error)[:_MAX_MESSAGE_CHARACTERS], details=_details_of(error)
+            )
+    return status_pb2.Status(
+        code=grpc.StatusCode.INTERNAL.value[0],
+        message=f"the service failed; its log tells why under request id {request_id}",
+    )
+
+
+def _details_of(error: KosearchError) -> list[any_pb2.Any]:
+    if not isinstance(error, OverloadedError):
+        return []
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+    packed = any_pb2.Any()
+    packed.Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return [packed]
+
+
+@asynccontextmanager
+async def _observed(method: str, request_id: str, context: _Context) -> AsyncIterator[None]:
+    """Run one call's work: log its end, abort with the status of its error."""
+    # The binding ends with the call: grpc.aio runs each in a task of its own.
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+    started = time.perf_counter()
+    code = grpc.StatusCode.CANCELLED  # what remains when nothing below is reached
+    try:
+        yield
+        code = grpc.StatusCode.OK
+    except grpc.aio.AbortError:
+        code = _code_of(context)
+        raise
+    except Exception as error:
+        rich = status_of(error, request_id)
+        status = rpc_status.to_status(rich)
+        code = status.code
+        if code is grpc.StatusCode.INTERNAL:
+            _log.exception("call.failed", method=method)
+        # The rich form repeats code and message: it goes along only where it says more.
+        more = status.trailing_metadata or () if rich.details else ()
+        await context.abort(code, status.details, (*more, (REQUEST_ID_KEY, request_id)))
+    finally:
+        duration_ms = round((time.perf_counter() - started) * 1e3, 2)
+        report = _log.debug if code is grpc.StatusCode.OK else _log.info
+        report("call.finished", method=method, code=code.name, duration_ms=duration_ms)
+
+
+def _code_of(context: _Context) -> grpc.StatusCode:
+    """Return the code a method has aborted with itself; grpc holds it as a number."""
+    number = context.code()
+    return next((code for code in grpc.StatusCode if number in (code, code.value[0])), grpc.StatusCode.UNKNOWN)
+
+
+def _request_id(details: grpc.HandlerCallDetails) -> str:
+    given = _metadata_value(details, REQUEST_ID_KEY) or ""
+    is_usable = 0 < len(given) <= _MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
+    return given if is_usable else uuid.uuid4().hex
+
+
+def _metadata_value(details: grpc.HandlerCallDetails, wanted: str) -> str | None:
+    for key, value in details.invocation_metadata or ():
+        if key == wanted:
+            return value if isinstance(value, str) else value.decode(errors="replace")
+    return None
+
+
+def _behaviour(handler: _Handler) -> _Behaviour:
+    behaviour = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    return cast("_Behaviour", behaviour)  # typed for the blocking server; one of the four is always there
+
+
+def _with_behaviour(handler: _Handler, behaviour: _Behaviour) -> _Handler:
+    """Return the handler with another method behind it; messages are read and written as before."""
+    match handler.request_streaming, handler.response_streaming:
+        case False, False:
+            make = grpc.unary_unary_rpc_method_handler
+        case False, True:
+            make = grpc.unary_stream_rpc_method_handler
+        case True, False:
+            make = grpc.stream_unary_rpc_method_handler
+        case _:
+            make = grpc.stream_stream_rpc_method_handler
+    return make(behaviour, handler.request_deserializer, handler.response_serializer)

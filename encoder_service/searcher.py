@@ -1,0 +1,186 @@
+"""The use case Search: a query in, the nearest chunks out."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from qdrant_client import AsyncQdrantClient, models
+
+from encoder_service.encoder import Encoded
+from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError
+from kosearch.model_directory import ModelDirectory
+from kosearch.settings import QdrantSettings
+from kosearch.text import normalise
+from kosearch.vector_store import (
+    METADATA_MODEL_FINGERPRINT,
+    METADATA_MODEL_NAME,
+    PAYLOAD_CHUNK_INDEX,
+    PAYLOAD_DOCUMENT_ID,
+    PAYLOAD_FIELDS,
+    PAYLOAD_TEXT,
+    PAYLOAD_TITLE,
+    check_collection_name,
+    field_path,
+    translated_errors,
+)
+
+_MAX_QUERY_BYTES = 65_536
+_MAX_TOP_K = 1000
+_DEFAULT_TOP_K = 10
+_MAX_CONDITIONS = 32
+# A collection may be deleted and made again with another model; asking before every search would double the calls.
+_MODEL_CHECK_VALID_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers between bounds; None is open."""
+
+    gt: float | None = None
+    gte: float | None = None
+    lt: float | None = None
+    lte: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A document's field equals a value, or lies in a range."""
+
+    field: str
+    wanted: str | int | bool | Range
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that answers a query. `score` is the cosine similarity, -1 to 1; `fields` are the document's own."""
+
+    document_id: str
+    score: float
+    text: str
+    title: str
+    fields: dict[str, Any]
+    chunk_index: int
+
+
+class QueryEncoder(Protocol):
+    """What a searcher asks of the encoder."""
+
+    async def encode(self, texts: Sequence[str]) -> Encoded:
+        """Encode texts in the order given."""
+        ...
+
+
+class Searcher:
+    """Searches collections that were indexed with the model that encodes the queries."""
+
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        client: AsyncQdrantClient,
+        qdrant: QdrantSettings,
+        model: ModelDirectory,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make a searcher; `clock` counts seconds."""
+        self._encoder = encoder
+        self._client = client
+        self._qdrant = qdrant
+        self._model = model
+        self._clock = clock
+        self._checked_at: dict[str, float] = {}
+
+    async def search(self, query: str, collection: str, top_k: int, conditions: Sequence[Condition]) -> list[Hit]:
+        """Return at most `top_k` hits (0: 10) by falling score; all conditions hold for each.
+
+        Raises InvalidRequestError, NotFoundError (no such collection), ConflictError (it was indexed with another
+        model), UnavailableError (Qdrant does not answer), OverloadedError (the encoder's queue is full).
+        """
+        readable = _readable_query(query)
+        limit = _limit(top_k)
+        query_filter = _qdrant_filter(conditions)
+        await self._require_same_model(check_collection_name(collection))
+        encoded = await self._encoder.encode([readable])
+        try:
+            with translated_errors(self._qdrant, collection):
+                answer = await self._client.query_points(
+                    collection,
+                    query=encoded.embeddings[0].tolist(),
+                    limit=limit,
+                    query_filter=query_filter,
+                    with_payload=True,
+                )
+        except NotFoundError:
+            self._checked_at.pop(collection, None)
+            raise
+        return [_hit(point) for point in answer.points]
+
+    async def _require_same_model(self, collection: str) -> None:
+        now = self._clock()
+        if now - self._checked_at.get(collection, -math.inf) < _MODEL_CHECK_VALID_S:
+            return
+        with translated_errors(self._qdrant, collection):
+            info = await self._client.get_collection(collection)
+        metadata = info.config.metadata or {}
+        found = metadata.get(METADATA_MODEL_FINGERPRINT)
+        if found != self._model.fingerprint:
+            self._checked_at.pop(collection, None)
+            raise ConflictError(
+                f"collection {collection!r} was indexed with {metadata.get(METADATA_MODEL_NAME, 'an unknown model')} "
+                f"(fingerprint {str(found)[:12]}), this service runs {self._model.name} "
+                f"({self._model.fingerprint[:12]}): their embeddings cannot be compared. Index again into another "
+                "collection, or set KOSEARCH_ENCODER__MODEL to the model of the collection"
+            )
+        self._forget_expired(now)
+        self._checked_at[collection] = now
+
+    def _forget_expired(self, now: float) -> None:
+        self._checked_at = {name: at for name, at in self._checked_at.items() if now - at < _MODEL_CHECK_VALID_S}
+
+
+def _readable_query(query: str) -> str:
+    readable = normalise(query)
+    if not readable:
+        raise InvalidRequestError("the query is empty; search for a word or a sentence")
+    size = len(readable.encode())
+    if size > _MAX_QUERY_BYTES:
+        raise InvalidRequestError(f"the query has {size:,} bytes, {_MAX_QUERY_BYTES:,} are accepted; shorten it")
+    return readable
+
+
+def _limit(top_k: int) -> int:
+    if not 0 <= top_k <= _MAX_TOP_K:
+        raise InvalidRequestError(f"top_k is {top_k:,}; ask for 1 to {_MAX_TOP_K:,} hits, or 0 for {_DEFAULT_TOP_K}")
+    return top_k or _DEFAULT_TOP_K
+
+
+def _qdrant_filter(conditions: Sequence[Condition]) -> models.Filter | None:
+    if len(conditions) > _MAX_CONDITIONS:
+        raise InvalidRequestError(f"the filter has {len(conditions)} conditions, {_MAX_CONDITIONS} are accepted")
+    return models.Filter(must=[_field_condition(condition) for condition in conditions]) if conditions else None
+
+
+def _field_condition(condition: Condition) -> models.FieldCondition:
+    key = field_path(condition.field)
+    if not isinstance(condition.wanted, Range):
+        return models.FieldCondition(key=key, match=models.MatchValue(value=condition.wanted))
+    wanted = condition.wanted
+    bounds = [bound for bound in (wanted.gt, wanted.gte, wanted.lt, wanted.lte) if bound is not None]
+    if not bounds or any(map(math.isnan, bounds)):
+        raise InvalidRequestError(f"the range for field {condition.field!r} needs a bound that is a number")
+    return models.FieldCondition(
+        key=key, range=models.Range(gt=wanted.gt, gte=wanted.gte, lt=wanted.lt, lte=wanted.lte)
+    )
+
+
+def _hit(point: models.ScoredPoint) -> Hit:
+    payload = point.payload or {}
+    return Hit(
+        document_id=str(payload.get(PAYLOAD_DOCUMENT_ID, point.id)),
+        score=point.score,
+        text=str(payload.get(PAYLOAD_TEXT, "")),
+        title=str(payload.get(PAYLOAD_TITLE, "")),
+        fields=payload.get(PAYLOAD_FIELDS) or {},
+        chunk_index=int(payload.get(PAYLOAD_CHUNK_INDEX, 0)),
+    )

@@ -1,0 +1,193 @@
+"""The gRPC server: which services it has, how it starts and how it stops."""
+
+import asyncio
+import ipaddress
+import signal
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from encoder_service.batcher import Batcher
+from encoder_service.dispatcher import Dispatcher
+from encoder_service.encoder import Encoder
+from encoder_service.engines.engine import Engine
+from encoder_service.index_servicer import IndexServicer
+from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
+from encoder_service.searcher import Searcher
+from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
+from encoder_service.tokeniser import Tokeniser
+from kosearch.errors import SettingsError
+from kosearch.ledger import Ledger
+from kosearch.model_directory import ModelDirectory
+from kosearch.settings import Settings
+from kosearch.task_queue import TaskQueue
+from kosearch.vector_store import VectorStore, connect_async
+from protos.kosearch.v1 import (
+    encoder_pb2,
+    encoder_pb2_grpc,
+    index_pb2,
+    index_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
+
+_MAX_MESSAGE_BYTES = 64 << 20
+_STOP_GRACE_S = 5.0
+_TOKENISER_THREADS = 2
+_SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # two services on one port would share the calls between them without a word
+    # A client that is gone without a word is noticed within 80 s; clients may ask every 10 s whether we live.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A gRPC service: its full name, and what adds it to a server."""
+
+    name: str
+    add_to: Callable[[grpc.aio.Server], None]
+
+
+async def serve_until_signal(settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the calls in flight. Raises SettingsError when it cannot listen."""
+    stopping = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
+    async with running_server(settings, model, tokeniser, engine):
+        await stopping.wait()
+
+
+@asynccontextmanager
+async def running_server(
+    settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine
+) -> AsyncIterator[str]:
+    """Run the server inside the block; yields the address it listens at, the port filled in where 0 was asked for."""
+    check_address(settings.encoder.address, settings.encoder.api_key)
+    async with AsyncExitStack() as stack:
+        services = await _build_services(stack, settings, model, tokeniser, engine)
+        server = grpc.aio.server(
+            interceptors=(CallInterceptor(), AuthenticationInterceptor(settings.encoder.api_key)),
+            options=_SERVER_OPTIONS,
+        )
+        health_servicer = await _register(server, services)
+        address = _listen(server, settings.encoder.address)
+        await server.start()
+        stack.push_async_callback(_stop, server, health_servicer)
+        _log.info("server.started", address=address, model=model.name, fingerprint=model.fingerprint[:12])
+        yield address
+
+
+def check_address(address: str, api_key: str | None) -> None:
+    """Raise SettingsError when others could call the service without a key, or the address is none."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > 65_535:
+        raise SettingsError(f"KOSEARCH_ENCODER__ADDRESS is {address!r}; write host:port, such as 127.0.0.1:7410")
+    if api_key is None and not _is_loopback(host):
+        raise SettingsError(
+            f"KOSEARCH_ENCODER__ADDRESS {address} can be reached from other machines; set KOSEARCH_ENCODER__API_KEY, "
+            "or listen at 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _build_services(
+    stack: AsyncExitStack, settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine
+) -> list[Service]:
+    """Put the use cases together; what they need is taken down with the stack, in reverse order."""
+    engine_thread = stack.enter_context(ThreadPoolExecutor(1, "engine"))
+    tokeniser_threads = stack.enter_context(ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise"))
+    batcher = Batcher(engine, engine_thread, settings.encoder.max_batch_tokens, settings.encoder.max_queued_tokens)
+    batcher.start()
+    stack.push_async_callback(batcher.stop)
+    encoder = Encoder(tokeniser, tokeniser_threads, batcher, settings.encoder.max_texts)
+    qdrant = connect_async(settings.qdrant)
+    stack.push_async_callback(qdrant.close)
+    searcher = Searcher(encoder, qdrant, settings.qdrant, model)
+
+    encoder_servicer = EncoderServicer(
+        encoder, model, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes)
+    )
+    search_servicer = SearchServicer(searcher)
+    index_servicer = _build_index_servicer(stack, settings, model)
+    return [
+        Service(
+            encoder_pb2.DESCRIPTOR.services_by_name["Encoder"].full_name,
+            lambda server: encoder_pb2_grpc.add_EncoderServicer_to_server(encoder_servicer, server),
+        ),
+        Service(
+            search_pb2.DESCRIPTOR.services_by_name["Search"].full_name,
+            lambda server: search_pb2_grpc.add_SearchServicer_to_server(search_servicer, server),
+        ),
+        Service(
+            index_pb2.DESCRIPTOR.services_by_name["Index"].full_name,
+            lambda server: index_pb2_grpc.add_IndexServicer_to_server(index_servicer, server),
+        ),
+    ]
+
+
+def _build_index_servicer(stack: AsyncExitStack, settings: Settings, model: ModelDirectory) -> IndexServicer:
+    """Put the Index service together and start its dispatcher."""
+    ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
+    queue = stack.enter_context(closing(TaskQueue(settings)))
+    store = stack.enter_context(closing(VectorStore(settings.qdrant)))
+    dispatching = asyncio.create_task(Dispatcher(ledger, queue).run(), name="dispatcher")
+    stack.push_async_callback(_cancelled, dispatching)
+    return IndexServicer(ledger, queue, store, model)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _register(server: grpc.aio.Server, services: list[Service]) -> health.aio.HealthServicer:
+    """Add the services, their health (by name, and "" for all) and reflection."""
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    for service in services:
+        service.add_to(server)
+        await health_servicer.set(service.name, health_pb2.HealthCheckResponse.SERVING)
+    names = [service.name for service in services]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return health_servicer
+
+
+def _listen(server: grpc.aio.Server, address: str) -> str:
+    """Bind the address. Returns it with the port that was bound."""
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise SettingsError(
+            f"cannot listen at {address}: the port is in use or the address is not of this machine; stop the other "
+            "process (`kosearch down` for a running stack) or set KOSEARCH_ENCODER__ADDRESS"
+        ) from error
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+async def _stop(server: grpc.aio.Server, health_servicer: health.aio.HealthServicer) -> None:
+    """Say that we stop, take no more calls, let those in flight finish."""
+    _log.info("server.stopping")
+    await health_servicer.enter_graceful_shutdown()
+    await server.stop(_STOP_GRACE_S)
+    _log.info("server.stopped")

@@ -1,0 +1,233 @@
+"""Points, vectors, what to return with them, and queries."""
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import qdrant_edge as edge
+from qdrant_client import grpc as pb
+
+from standalone.store.errors import InvalidArgumentError, UnsupportedError
+from standalone.store.translation.filters import filter_from_pb
+from standalone.store.translation.support import ALWAYS_TRUE, require_supported
+from standalone.store.translation.values import (
+    PointId,
+    payload_from_pb,
+    payload_to_pb,
+    point_id_from_pb,
+    point_id_to_pb,
+)
+
+_DEFAULT_LIMIT = 10
+_QUERY = ALWAYS_TRUE | {
+    "collection_name",
+    "query",
+    "using",
+    "filter",
+    "params",
+    "score_threshold",
+    "limit",
+    "offset",
+    "with_vectors",
+    "with_payload",
+}
+_SCROLL = ALWAYS_TRUE | {"collection_name", "filter", "offset", "limit", "with_payload", "with_vectors"}
+_SEARCH_PARAMS = frozenset({"hnsw_ef", "exact"})
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """The vectors of a collection: dimensions by name; the unnamed vector has the name ""."""
+
+    dims: Mapping[str, int]
+
+    def check(self, name: str, vector: Sequence[float]) -> None:
+        """Raise InvalidArgumentError on an unknown name, another dimension, or a number that is not finite.
+
+        The last differs from the server, which stores NaN and then returns the point first for every query.
+        """
+        dim = self.dims.get(name)
+        if dim is None:
+            raise InvalidArgumentError(f"Wrong input: Not existing vector name error: {name}")
+        if len(vector) != dim:
+            raise InvalidArgumentError(f"Wrong input: Vector dimension error: expected dim: {dim}, got {len(vector)}")
+        if not math.isfinite(sum(vector)):
+            raise InvalidArgumentError("Wrong input: a vector holds NaN or infinity")
+
+
+def points_from_pb(messages: Sequence[pb.PointStruct], space: VectorSpace) -> list[edge.Point]:
+    """Return the points. Raises InvalidArgumentError, for all of them, when one is wrong."""
+    if not messages:
+        raise InvalidArgumentError("Bad request: Empty update request")
+    try:
+        return [
+            edge.Point(point_id_from_pb(message.id), _vectors_from_pb(message, space), payload_from_pb(message.payload))
+            for message in messages
+        ]
+    except ValueError as error:  # a payload number that JSON does not have
+        raise InvalidArgumentError(f"Wrong input: {error}") from error
+
+
+def point_ids_from_pb(messages: Sequence[pb.PointId]) -> list[PointId]:
+    """Return the ids. Raises InvalidArgumentError."""
+    return [point_id_from_pb(message) for message in messages]
+
+
+def selector_from_pb(message: pb.PointsSelector) -> list[PointId] | edge.Filter:
+    """Return ids or the filter. Raises InvalidArgumentError when neither is given."""
+    match message.WhichOneof("points_selector_one_of"):
+        case "points":
+            return point_ids_from_pb(message.points.ids)
+        case "filter":
+            return filter_from_pb(message.filter)
+        case _:
+            raise InvalidArgumentError("PointSelector is missing")
+
+
+def query_from_pb(message: pb.QueryPoints, space: VectorSpace) -> edge.QueryRequest:
+    """Return a nearest-neighbour query. Raises InvalidArgumentError or UnsupportedError."""
+    require_supported(message, _QUERY)
+    return edge.QueryRequest(
+        limit=_limit(message),
+        offset=message.offset or None,
+        query=edge.Query.Nearest(_query_vector(message, space), message.using or None),
+        filter=filter_from_pb(message.filter) if message.HasField("filter") else None,
+        score_threshold=message.score_threshold if message.HasField("score_threshold") else None,
+        params=_search_params(message.params) if message.HasField("params") else None,
+        with_payload=with_payload_from_pb(message.with_payload, default=False),
+        with_vector=with_vectors_from_pb(message.with_vectors, space),
+    )
+
+
+def scroll_from_pb(message: pb.ScrollPoints, space: VectorSpace) -> edge.ScrollRequest:
+    """Return a scroll in order of ids. Raises InvalidArgumentError or UnsupportedError."""
+    require_supported(message, _SCROLL)
+    return edge.ScrollRequest(
+        limit=_limit(message),
+        offset=point_id_from_pb(message.offset) if message.HasField("offset") else None,
+        filter=filter_from_pb(message.filter) if message.HasField("filter") else None,
+        with_payload=with_payload_from_pb(message.with_payload, default=True),
+        with_vector=with_vectors_from_pb(message.with_vectors, space),
+    )
+
+
+def with_payload_from_pb(message: pb.WithPayloadSelector, *, default: bool) -> bool | edge.PayloadSelector:
+    """Return which payload fields to send back; `default` is for a request that does not say."""
+    match message.WhichOneof("selector_options"):
+        case "enable":
+            return message.enable
+        case "include":
+            return edge.PayloadSelector.Include(list(message.include.fields))
+        case "exclude":
+            return edge.PayloadSelector.Exclude(list(message.exclude.fields))
+        case _:
+            return default
+
+
+def with_vectors_from_pb(message: pb.WithVectorsSelector, space: VectorSpace) -> bool | list[str]:
+    """Return which vectors to send back; none when the request does not say. Raises InvalidArgumentError."""
+    if message.WhichOneof("selector_options") != "include":
+        return message.enable
+    for name in message.include.names:
+        if name not in space.dims:
+            raise InvalidArgumentError(f"Wrong input: Not existing vector name error: {name}")
+    return list(message.include.names)
+
+
+def scored_point_to_pb(point: edge.ScoredPoint) -> pb.ScoredPoint:
+    """Return a hit as protobuf."""
+    return pb.ScoredPoint(
+        id=point_id_to_pb(point.id),
+        payload=payload_to_pb(point.payload or {}),
+        score=point.score,
+        version=point.version,
+        vectors=_vectors_to_pb(point.vector),
+    )
+
+
+def record_to_pb(record: edge.Record) -> pb.RetrievedPoint:
+    """Return a stored point as protobuf."""
+    return pb.RetrievedPoint(
+        id=point_id_to_pb(record.id),
+        payload=payload_to_pb(record.payload or {}),
+        vectors=_vectors_to_pb(record.vector),
+    )
+
+
+def _limit(message: pb.QueryPoints | pb.ScrollPoints) -> int:
+    if not message.HasField("limit"):
+        return _DEFAULT_LIMIT
+    if message.limit == 0:
+        raise InvalidArgumentError("Validation error in body: [limit: value 0 invalid, must be 1 or larger]")
+    return message.limit
+
+
+def _search_params(message: pb.SearchParams) -> edge.SearchParams:
+    require_supported(message, _SEARCH_PARAMS)
+    return edge.SearchParams(hnsw_ef=message.hnsw_ef if message.HasField("hnsw_ef") else None, exact=message.exact)
+
+
+def _query_vector(message: pb.QueryPoints, space: VectorSpace) -> list[float]:
+    kind = message.query.WhichOneof("variant")
+    if kind is None:
+        raise UnsupportedError("a query without a vector: scroll does that")
+    if kind != "nearest":
+        raise UnsupportedError(f"the query `{kind}`")
+    variant = message.query.nearest.WhichOneof("variant")
+    if variant != "dense":
+        raise UnsupportedError(f"the nearest points to {variant or 'nothing'}: send a dense vector")
+    vector = list(message.query.nearest.dense.data)
+    space.check(message.using, vector)
+    return vector
+
+
+def _vectors_from_pb(message: pb.PointStruct, space: VectorSpace) -> Any:
+    match message.vectors.WhichOneof("vectors_options"):
+        case "vector":
+            vector = _dense_from_pb(message.vectors.vector)
+            space.check("", vector)
+            return vector
+        case "vectors":
+            named = {name: _dense_from_pb(vector) for name, vector in message.vectors.vectors.vectors.items()}
+            for name, vector in named.items():
+                space.check(name, vector)
+            return named
+        case _:
+            raise InvalidArgumentError("Expected some vectors")
+
+
+def _dense_from_pb(message: pb.Vector) -> Sequence[float]:
+    kind = message.WhichOneof("vector")
+    if kind == "dense":
+        return _unpack_floats(message.dense)
+    if kind is not None:
+        raise UnsupportedError(f"`{kind}` vectors")
+    # The form of clients before 1.16.
+    if message.HasField("indices") or message.HasField("vectors_count"):
+        raise UnsupportedError("sparse and multi-vectors")
+    return list(message.data)
+
+
+def _unpack_floats(message: pb.DenseVector) -> Sequence[float]:
+    """Return the floats as Python numbers: 1.7x faster than `list(message.data)`, and half of an upsert's decoding.
+
+    Packed floats end the message's bytes as little-endian float32; a tag and a length come before them.
+    """
+    count = len(message.data)
+    encoded = message.SerializeToString()
+    return struct.unpack_from(f"<{count}f", encoded, len(encoded) - 4 * count)
+
+
+def _vectors_to_pb(vector: Any) -> pb.VectorsOutput | None:
+    if vector is None:
+        return None
+    if isinstance(vector, dict):
+        named = {name: _dense_to_pb(values) for name, values in vector.items()}
+        return pb.VectorsOutput(vectors=pb.NamedVectorsOutput(vectors=named))
+    return pb.VectorsOutput(vector=_dense_to_pb(vector))
+
+
+def _dense_to_pb(values: Sequence[float]) -> pb.VectorOutput:
+    return pb.VectorOutput(dense=pb.DenseVector(data=values))

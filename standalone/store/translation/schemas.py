@@ -1,0 +1,232 @@
+"""Collections and payload indexes: what was asked at creation, and what `get_collection` tells of it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import qdrant_edge as edge
+from qdrant_client import grpc as pb
+
+from standalone.store.errors import InvalidArgumentError, UnsupportedError
+from standalone.store.translation.points import VectorSpace
+from standalone.store.translation.support import ALWAYS_TRUE, require_supported
+
+MAX_DIM = 65_536
+MAX_NAME_CHARS = 255
+
+_CREATE = ALWAYS_TRUE | {
+    "collection_name",
+    "vectors_config",
+    "metadata",
+    "shard_number",
+    "replication_factor",
+    "write_consistency_factor",
+    "sharding_method",
+}
+_COUNTS_OF_ONE = ("shard_number", "replication_factor", "write_consistency_factor")
+_VECTOR_PARAMS = frozenset({"size", "distance"})
+_CREATE_INDEX = ALWAYS_TRUE | {"collection_name", "wait", "field_name", "field_type", "field_index_params"}
+_FORBIDDEN_IN_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_DISTANCES = {
+    pb.Distance.Cosine: edge.Distance.Cosine,
+    pb.Distance.Euclid: edge.Distance.Euclid,
+    pb.Distance.Dot: edge.Distance.Dot,
+    pb.Distance.Manhattan: edge.Distance.Manhattan,
+}
+_TOKENIZERS = {
+    pb.TokenizerType.Prefix: edge.TokenizerType.Prefix,
+    pb.TokenizerType.Whitespace: edge.TokenizerType.Whitespace,
+    pb.TokenizerType.Word: edge.TokenizerType.Word,
+    pb.TokenizerType.Multilingual: edge.TokenizerType.Multilingual,
+}
+# Kinds of payload index: name in the oneof of PayloadIndexParams, Edge's class, fields that Edge honours.
+_INDEX_KINDS: dict[str, tuple[str, type[Any], frozenset[str]]] = {
+    "Keyword": (
+        "keyword_index_params",
+        edge.KeywordIndexParams,
+        frozenset({"is_tenant", "on_disk", "enable_hnsw"}),
+    ),
+    "Integer": (
+        "integer_index_params",
+        edge.IntegerIndexParams,
+        frozenset({"lookup", "range", "is_principal", "on_disk", "enable_hnsw"}),
+    ),
+    "Float": ("float_index_params", edge.FloatIndexParams, frozenset({"on_disk", "is_principal", "enable_hnsw"})),
+    "Bool": ("bool_index_params", edge.BoolIndexParams, frozenset({"on_disk", "enable_hnsw"})),
+    "Datetime": (
+        "datetime_index_params",
+        edge.DatetimeIndexParams,
+        frozenset({"on_disk", "is_principal", "enable_hnsw"}),
+    ),
+    "Uuid": ("uuid_index_params", edge.UuidIndexParams, frozenset({"is_tenant", "on_disk", "enable_hnsw"})),
+    "Text": (
+        "text_index_params",
+        edge.TextIndexParams,
+        frozenset(
+            {
+                "tokenizer",
+                "lowercase",
+                "min_token_len",
+                "max_token_len",
+                "on_disk",
+                "phrase_matching",
+                "ascii_folding",
+                "enable_hnsw",
+            }
+        ),
+    ),
+}
+
+
+def check_name(name: str) -> None:
+    """Raise InvalidArgumentError on a name that Qdrant refuses, or that destroys its storage ("." and "..")."""
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise InvalidArgumentError(
+            f"Validation error in body: [collection_name: {len(name)} characters, must be from 1 to {MAX_NAME_CHARS}]"
+        )
+    forbidden = _FORBIDDEN_IN_NAME.search(name)
+    if forbidden or name in (".", ".."):
+        wrong = forbidden.group() if forbidden else name
+        raise InvalidArgumentError(
+            f"Validation error in body: [collection_name: collection name cannot be or contain {wrong!r}]"
+        )
+
+
+def check_create(message: pb.CreateCollection) -> None:
+    """Raise InvalidArgumentError or UnsupportedError on a collection that cannot be made."""
+    check_name(message.collection_name)
+    require_supported(message, _CREATE)
+    for name in _COUNTS_OF_ONE:
+        if getattr(message, name) > 1:
+            raise UnsupportedError(f"`{name}` = {getattr(message, name)}: it is one process")
+    if message.sharding_method != pb.ShardingMethod.Auto:
+        raise UnsupportedError("custom sharding")
+    vectors = _vector_params(message)
+    if not vectors:
+        raise UnsupportedError("a collection without dense vectors")
+    for name, params in vectors.items():
+        require_supported(params, _VECTOR_PARAMS)
+        if not 1 <= params.size <= MAX_DIM:
+            raise InvalidArgumentError(
+                f"Validation error in body: [vectors_config.config.size: value {params.size} of vector `{name}` "
+                f"invalid, must be from 1 to {MAX_DIM}]"
+            )
+        if params.distance not in _DISTANCES:
+            raise InvalidArgumentError(f"Wrong input: unknown distance {params.distance} of vector `{name}`")
+
+
+def edge_config(message: pb.CreateCollection) -> edge.EdgeConfig:
+    """Return the shard's configuration for a checked message."""
+    return edge.EdgeConfig(
+        vectors={
+            name: edge.EdgeVectorParams(size=params.size, distance=_DISTANCES[params.distance])
+            for name, params in _vector_params(message).items()
+        }
+    )
+
+
+def vector_space(message: pb.CreateCollection) -> VectorSpace:
+    """Return the vectors' names and dimensions."""
+    return VectorSpace({name: params.size for name, params in _vector_params(message).items()})
+
+
+def merge_metadata(message: pb.CreateCollection, changes: Mapping[str, pb.Value]) -> pb.CreateCollection:
+    """Return a copy with the metadata changed key by key; null removes a key."""
+    merged = pb.CreateCollection()
+    merged.CopyFrom(message)
+    for key, value in changes.items():
+        if value.WhichOneof("kind") == "null_value":
+            merged.metadata.pop(key, None)
+        else:
+            merged.metadata[key].CopyFrom(value)
+    return merged
+
+
+def index_from_pb(message: pb.CreateFieldIndexCollection) -> Any:
+    """Return Edge's schema of a payload index, a type or parameters. Raises InvalidArgumentError, UnsupportedError."""
+    require_supported(message, _CREATE_INDEX)
+    oneof = message.field_index_params.WhichOneof("index_params")
+    if oneof:
+        return _index_params(oneof, getattr(message.field_index_params, oneof))
+    if not message.HasField("field_type"):
+        raise InvalidArgumentError("Wrong input: one of field_type and field_index_params must be given")
+    kind = pb.FieldType.Name(message.field_type).removeprefix("FieldType")
+    if kind not in _INDEX_KINDS:
+        raise UnsupportedError(f"a payload index of type {kind}")
+    return getattr(edge.PayloadSchemaType, kind)
+
+
+def collection_info_to_pb(message: pb.CreateCollection, info: "edge.ShardInfo") -> pb.CollectionInfo:
+    """Return what `get_collection` tells. `status` is green: nothing is ever optimised behind the caller's back."""
+    return pb.CollectionInfo(
+        status=pb.CollectionStatus.Green,
+        optimizer_status=pb.OptimizerStatus(ok=True),
+        segments_count=info.segments_count,
+        points_count=info.points_count,
+        indexed_vectors_count=info.indexed_vectors_count,
+        payload_schema={field: _index_info_to_pb(index) for field, index in info.payload_schema.items()},
+        config=pb.CollectionConfig(
+            params=pb.CollectionParams(
+                shard_number=1,
+                replication_factor=1,
+                write_consistency_factor=1,
+                on_disk_payload=True,
+                vectors_config=message.vectors_config,
+            ),
+            hnsw_config=pb.HnswConfigDiff(
+                m=16, ef_construct=100, full_scan_threshold=10_000, max_indexing_threads=0, on_disk=False
+            ),
+            optimizer_config=pb.OptimizersConfigDiff(
+                deleted_threshold=0.2,
+                vacuum_min_vector_number=1000,
+                default_segment_number=0,
+                indexing_threshold=0,
+                flush_interval_sec=1,
+            ),
+            wal_config=pb.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0, wal_retain_closed=1),
+            metadata=message.metadata,
+        ),
+    )
+
+
+def _vector_params(message: pb.CreateCollection) -> dict[str, pb.VectorParams]:
+    if message.vectors_config.WhichOneof("config") == "params":
+        return {"": message.vectors_config.params}
+    return dict(message.vectors_config.params_map.map)
+
+
+def _index_params(oneof: str, message: Any) -> Any:
+    for known, edge_class, supported in _INDEX_KINDS.values():
+        if known == oneof:
+            require_supported(message, supported)
+            given = {descriptor.name: value for descriptor, value in message.ListFields()}
+            if "tokenizer" in given:
+                given["tokenizer"] = _tokenizer(given["tokenizer"])
+            return edge_class(**given)
+    raise UnsupportedError(f"the payload index `{oneof}`")
+
+
+def _tokenizer(tokenizer: "pb.TokenizerType.ValueType") -> edge.TokenizerType:
+    if tokenizer not in _TOKENIZERS:
+        raise UnsupportedError(f"the tokenizer {pb.TokenizerType.Name(tokenizer)}")
+    return _TOKENIZERS[tokenizer]
+
+
+def _index_info_to_pb(index: "edge.PayloadIndexInfo") -> pb.PayloadSchemaInfo:
+    for kind, (oneof, _, fields) in _INDEX_KINDS.items():
+        if index.data_type == getattr(edge.PayloadSchemaType, kind):
+            info = pb.PayloadSchemaInfo(data_type=getattr(pb.PayloadSchemaType, kind), points=index.points)
+            if index.params is not None:
+                getattr(info.params, oneof).SetInParent()
+                _copy_index_params(index.params, getattr(info.params, oneof), fields)
+            return info
+    return pb.PayloadSchemaInfo(points=index.points)
+
+
+def _copy_index_params(params: Any, message: Any, fields: frozenset[str]) -> None:
+    for name in fields:
+        value = getattr(params, name)
+        if name == "tokenizer":
+            value = next(ours for ours, theirs in _TOKENIZERS.items() if theirs == value)
+        if value is not None:
+            setattr(message, name, value)

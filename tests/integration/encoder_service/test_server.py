@@ -1,0 +1,230 @@
+"""The server as its clients see it, over a real connection."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
+
+from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc, search_pb2, search_pb2_grpc
+
+SERVICES = ["kosearch.v1.Encoder", "kosearch.v1.Search"]
+
+
+async def encode(channel: grpc.aio.Channel, texts: Sequence[str], **call: Any) -> encoder_pb2.EncodeResponse:
+    stub = encoder_pb2_grpc.EncoderStub(channel)
+    return await stub.Encode(encoder_pb2.EncodeRequest(texts=texts), timeout=30, **call)
+
+
+class GatedEngine:
+    """Waits for the gate before each batch."""
+
+    def __init__(self, engine: Any) -> None:
+        self.dim, self._engine, self.batches = engine.dim, engine, 0
+        self.gate, self.entered = threading.Event(), threading.Event()
+
+    def encode(self, token_ids: Sequence[Any]) -> Any:
+        self.entered.set()
+        assert self.gate.wait(30)
+        self.batches += 1
+        return self._engine.encode(token_ids)
+
+
+async def test_embeddings_are_rows_of_little_endian_float32(serve: Any, tiny_model: Any, make_ids: Any) -> None:
+    texts = ["한 남자가 음식을 먹는다.", "치타", "원숭이 " * 100]
+    async with serve() as channel:
+        reply = await encode(channel, texts)
+    rows = np.frombuffer(reply.embeddings, "<f4").reshape(len(texts), reply.dim)
+    np.testing.assert_allclose(rows, [tiny_model.forward(make_ids(text)) for text in texts], atol=2e-6)
+    assert reply.token_counts == [len(make_ids(text)) for text in texts]
+    assert reply.truncated == [False, False, True]
+    assert reply.model_fingerprint == tiny_model.directory.fingerprint
+
+
+async def test_a_request_larger_than_a_batch_keeps_its_order(serve: Any, tiny_model: Any, make_ids: Any) -> None:
+    texts = ["원숭이 한 마리가 드럼을 연주한다."[: 1 + number % 18] for number in range(200)]
+    async with serve(max_batch_tokens=256) as channel:
+        reply = await encode(channel, texts)
+    rows = np.frombuffer(reply.embeddings, "<f4").reshape(len(texts), reply.dim)
+    np.testing.assert_allclose(rows, [tiny_model.forward(make_ids(text)) for text in texts], atol=2e-6)
+
+
+async def test_many_callers_at_once_each_get_their_own(serve: Any, tiny_model: Any, make_ids: Any) -> None:
+    texts = [f"{'치타 ' * (number % 7 + 1)}{'원숭이 ' * (number % 3)}" for number in range(64)]
+    async with serve() as channel:
+        replies = await asyncio.gather(*(encode(channel, [text]) for text in texts))
+    for text, reply in zip(texts, replies, strict=True):
+        np.testing.assert_allclose(
+            np.frombuffer(reply.embeddings, "<f4"), tiny_model.forward(make_ids(text)), atol=2e-6
+        )
+
+
+async def test_info_tells_model_and_limits(serve: Any, tiny_model: Any) -> None:
+    async with serve(max_texts=7) as channel:
+        info = await encoder_pb2_grpc.EncoderStub(channel).Info(encoder_pb2.InfoRequest(), timeout=5)
+    assert (info.model_name, info.dim, info.max_tokens, info.max_texts) == ("tiny-bert", 32, 160, 7)
+    assert info.model_fingerprint == tiny_model.directory.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("texts", "complaint"),
+    [
+        ([], "no text"),
+        (["치타", " "], r"texts[1] is empty"),
+        (["치타"] * 3, "3 texts, 2"),
+        (["가" * 400], "1,200 bytes"),
+    ],
+)
+async def test_bad_input_is_refused_and_the_service_lives_on(serve: Any, texts: list[str], complaint: str) -> None:
+    async with serve(max_texts=2, max_text_bytes=1024) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await encode(channel, texts)
+        assert (await encode(channel, ["치타"])).dim == 32
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert complaint in (refusal.value.details() or "")
+
+
+async def test_a_full_queue_refuses_with_a_delay(serve: Any, tiny_engine: Any) -> None:
+    engine = GatedEngine(tiny_engine)
+    async with serve(engine=engine, max_batch_tokens=256, max_queued_tokens=1024) as channel:
+        # 150 tokens a text, one a batch: two calls at most with the engine, six in the queue.
+        calls = {asyncio.ensure_future(encode(channel, ["치 " * 148])) for _ in range(16)}
+        refused: set[asyncio.Future[Any]] = set()
+        while len(refused) < 8:
+            done, _ = await asyncio.wait(calls - refused, return_when=asyncio.FIRST_COMPLETED)
+            refused |= done
+        engine.gate.set()
+        await asyncio.wait(calls)
+    errors: Any = [call.exception() for call in refused]
+    assert {error.code() for error in errors} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    status = rpc_status.from_call(errors[0])
+    retry = error_details_pb2.RetryInfo()
+    assert status is not None
+    assert status.details[0].Unpack(retry)
+    assert retry.retry_delay.ToTimedelta().total_seconds() > 0
+
+
+async def test_a_caller_past_its_deadline_is_not_encoded(serve: Any, tiny_engine: Any) -> None:
+    engine = GatedEngine(tiny_engine)
+    async with serve(engine=engine, max_batch_tokens=256) as channel:
+        busy = asyncio.ensure_future(encode(channel, ["치 " * 148] * 3))  # one running, one ready, one waiting
+        await asyncio.to_thread(engine.entered.wait, 30)
+        hurried = encoder_pb2_grpc.EncoderStub(channel).Encode(encoder_pb2.EncodeRequest(texts=["치타"]), timeout=0.3)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await hurried
+        engine.gate.set()
+        await busy
+        await encode(channel, ["원숭이"])
+    assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert engine.batches == 4
+
+
+async def test_an_engine_fault_is_internal_and_shows_nothing_but_the_request_id(serve: Any, tiny_engine: Any) -> None:
+    class Broken:
+        dim = tiny_engine.dim
+
+        def encode(self, _token_ids: Any) -> Any:
+            raise ZeroDivisionError("a secret")
+
+    async with serve(engine=Broken()) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await encode(channel, ["치타"], metadata=(("x-request-id", "job-7"),))
+    assert refusal.value.code() is grpc.StatusCode.INTERNAL
+    assert "job-7" in (refusal.value.details() or "")
+    assert "secret" not in (refusal.value.details() or "")
+
+
+@pytest.mark.parametrize(
+    ("given", "answered"), [("job-7", "job-7"), ("", None), ("x" * 300, None)], ids=["usable", "empty", "too long"]
+)
+async def test_every_answer_carries_a_request_id(serve: Any, given: str, answered: str | None) -> None:
+    async with serve() as channel:
+        call = encoder_pb2_grpc.EncoderStub(channel).Info(
+            encoder_pb2.InfoRequest(), timeout=5, metadata=(("x-request-id", given),)
+        )
+        await call
+        request_id = dict(await call.trailing_metadata())["x-request-id"]
+    assert request_id == answered if answered else len(request_id) == 32
+
+
+# ---- authentication ----
+
+
+@pytest.mark.parametrize("metadata", [(), (("api-key", "wrong"),), (("api-key", ""),)], ids=["none", "wrong", "empty"])
+async def test_a_call_without_the_key_is_refused(serve: Any, metadata: Any) -> None:
+    async with serve(api_key="비밀-key") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await encode(channel, ["치타"], metadata=metadata)
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert "KOSEARCH_ENCODER__API_KEY" in (refusal.value.details() or "")
+
+
+async def test_a_call_with_the_key_passes(serve: Any) -> None:
+    async with serve(api_key="secret") as channel:
+        assert (await encode(channel, ["치타"], metadata=(("api-key", "secret"),))).dim == 32
+
+
+async def test_health_needs_no_key(serve: Any) -> None:
+    async with serve(api_key="secret") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ["", *SERVICES]:
+            reply = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def list_services(channel: grpc.aio.Channel, metadata: Any = ()) -> set[str]:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    call = stub.ServerReflectionInfo(
+        iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=5, metadata=metadata
+    )
+    return {service.name async for reply in call for service in reply.list_services_response.service}
+
+
+async def test_reflection_lists_the_services(serve: Any) -> None:
+    async with serve() as channel:
+        assert set(SERVICES) < await list_services(channel)
+
+
+async def test_reflection_needs_the_key(serve: Any) -> None:
+    async with serve(api_key="secret") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await list_services(channel)
+        assert set(SERVICES) < await list_services(channel, (("api-key", "secret"),))
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_an_unknown_method_is_unimplemented(serve: Any) -> None:
+    async with serve() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await channel.unary_unary("/kosearch.v1.Encoder/Decode")(b"", timeout=5)
+    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+# ---- search without a Qdrant ----
+
+
+async def test_search_says_that_qdrant_is_down_and_encoding_goes_on(serve: Any) -> None:
+    async with serve() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await search_pb2_grpc.SearchStub(channel).Search(
+                search_pb2.SearchRequest(query="치타", collection="animals"), timeout=10
+            )
+        assert (await encode(channel, ["치타"])).dim == 32
+    assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "127.0.0.1:1 does not answer" in (refusal.value.details() or "")
+
+
+async def test_a_condition_that_tests_nothing_is_refused(serve: Any) -> None:
+    request = search_pb2.SearchRequest(query="치타", collection="animals")
+    request.filter.must.add(field="year")
+    async with serve() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await search_pb2_grpc.SearchStub(channel).Search(request, timeout=5)
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT

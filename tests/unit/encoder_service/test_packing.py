@@ -1,0 +1,72 @@
+"""Packing: where each token lies."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encoder_service.engines.packing import choose_row_tokens, lay_out, pack
+
+ROW = 128
+lengths_in_rows = st.lists(st.integers(1, ROW), min_size=1, max_size=80)
+
+
+@given(lengths_in_rows)
+def test_every_token_has_one_place_and_no_text_is_split(lengths: list[int]) -> None:
+    packing = pack(lengths, ROW)
+    places = [
+        (row, start + token)
+        for row, start, length in zip(packing.rows, packing.starts, lengths, strict=True)
+        for token in range(length)
+    ]
+    assert len(set(places)) == len(places) == sum(lengths)
+    assert all(0 <= row < packing.row_count and 0 <= token < ROW for row, token in places)
+
+
+@given(lengths_in_rows)
+def test_no_two_rows_could_be_one(lengths: list[int]) -> None:
+    packing = pack(lengths, ROW)
+    filled = np.bincount(packing.rows, weights=lengths, minlength=packing.row_count)
+    two_emptiest = np.sort(filled)[:2]
+    assert len(filled) == 1 or two_emptiest.sum() > ROW
+
+
+def test_sentences_fill_their_rows() -> None:
+    random = np.random.default_rng(1)
+    lengths = np.clip(random.lognormal(np.log(19), 0.5, 190), 3, ROW).astype(int).tolist()
+    packing = pack(lengths, ROW)
+    assert sum(lengths) / (packing.row_count * ROW) > 0.95
+
+
+@given(lengths_in_rows)
+def test_laid_out_texts_keep_tokens_positions_and_apart(lengths: list[int]) -> None:
+    texts = [np.arange(1, length + 1, dtype=np.int32) * 1000 + number for number, length in enumerate(lengths)]
+    rows = lay_out(texts, pack(lengths, ROW))
+    for number, text in enumerate(texts):
+        span = slice(int(rows.offsets[number]), int(rows.offsets[number]) + lengths[number])
+        np.testing.assert_array_equal(rows.token_ids.ravel()[span], text)
+        np.testing.assert_array_equal(rows.position_ids.ravel()[span], range(lengths[number]))
+        np.testing.assert_array_equal(rows.segment_ids.ravel()[span], number + 1)
+    assert np.count_nonzero(rows.segment_ids) == sum(lengths)  # gaps belong to no text
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=50))
+def test_a_row_holds_the_longest_text(lengths: list[int]) -> None:
+    assert choose_row_tokens(lengths) >= max(lengths)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "row_tokens"),
+    [
+        ([5], 32),
+        ([20, 20], 64),
+        ([128], 128),
+        ([100, 100], 128),
+        ([129], 160),
+        ([129, 5], 256),
+        ([20] * 50 + [300], 512),
+        ([600], 608),
+    ],
+)
+def test_row_sizes(lengths: list[int], row_tokens: int) -> None:
+    assert choose_row_tokens(lengths) == row_tokens
