@@ -107,7 +107,7 @@ def _broker(data_dir: Path) -> ProcessSpec:
 
 
 def _store(settings: Settings, port: int) -> ProcessSpec:
-    directory = str(settings.data_dir / "collections")
+    directory = str(settings.data_dir / "store")
     arguments = (
         *(sys.executable, "-m", "standalone.store", "--data-dir", directory, "--port", str(port)),
         *("--log-level", settings.log.level, "--log-format", settings.log.format),

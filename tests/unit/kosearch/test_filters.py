@@ -1,0 +1,65 @@
+"""Filters as people type them."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kosearch.errors import InvalidRequestError
+from kosearch.filters import parse_filter
+from protos.kosearch.v1 import search_pb2
+
+
+@pytest.mark.parametrize(
+    ("typed", "condition"),
+    [
+        ("law=민법", search_pb2.Condition(field="law", keyword="민법")),
+        ("law = 민법 ", search_pb2.Condition(field="law", keyword="민법")),
+        ("url=https://a.kr/?x=1", search_pb2.Condition(field="url", keyword="https://a.kr/?x=1")),
+        ("year=2023", search_pb2.Condition(field="year", integer=2023)),
+        ("year=-1", search_pb2.Condition(field="year", integer=-1)),
+        ('year="2023"', search_pb2.Condition(field="year", keyword="2023")),
+        ('note=""', search_pb2.Condition(field="note", keyword="")),
+        ('note="', search_pb2.Condition(field="note", keyword='"')),
+        ("open=true", search_pb2.Condition(field="open", boolean=True)),
+        ("open=false", search_pb2.Condition(field="open", boolean=False)),
+        ('open="true"', search_pb2.Condition(field="open", keyword="true")),
+        ("rating>=8", search_pb2.Condition(field="rating", range=search_pb2.Range(gte=8))),
+        ("rating>8.5", search_pb2.Condition(field="rating", range=search_pb2.Range(gt=8.5))),
+        ("rating <= -8", search_pb2.Condition(field="rating", range=search_pb2.Range(lte=-8))),
+        ("rating<8", search_pb2.Condition(field="rating", range=search_pb2.Range(lt=8))),
+    ],
+)
+def test_what_is_typed_becomes_a_condition(typed: str, condition: search_pb2.Condition) -> None:
+    """Operator and form of the value decide the kind of the condition."""
+    assert parse_filter(typed) == condition
+
+
+@pytest.mark.parametrize("typed", ["", "law", "=민법", "law=", ">=8", "  ", "rating>=많이", "rating>"])
+def test_what_is_no_condition_is_refused_with_itself_in_the_message(typed: str) -> None:
+    """The message shows what was typed."""
+    with pytest.raises(InvalidRequestError, match="--filter"):
+        parse_filter(typed)
+
+
+def test_a_filter_matches_values_as_they_are_stored() -> None:
+    """A value in decomposed form finds the composed one that is stored."""
+    assert parse_filter(unicodedata.normalize("NFD", "법=민법")) == parse_filter("법=민법")
+
+
+@given(st.integers(min_value=-(10**18) + 1, max_value=10**18 - 1))
+def test_every_integer_stays_itself(value: int) -> None:
+    """No digit of an integer is lost."""
+    assert parse_filter(f"n={value}").integer == value
+
+
+@given(st.text())
+def test_no_text_crashes_the_parser(typed: str) -> None:
+    """Anything typed is a condition or a clear refusal."""
+    try:
+        condition = parse_filter(typed)
+    except InvalidRequestError:
+        return
+    assert condition.field
+    assert condition.WhichOneof("test")
