@@ -73,6 +73,10 @@ class Indexer:
         self._ahead = ahead
         self._reader = ForwardReader()
 
+    def close(self) -> None:
+        """Close the source that is open."""
+        self._reader.close()
+
     def index(self, partition: Partition, check_lease: Callable[[], None]) -> Indexed:
         """Store every document of the partition. `check_lease` is called for each batch; what it raises ends the work.
 

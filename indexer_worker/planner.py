@@ -16,7 +16,7 @@ from kosearch.documents import Document
 from kosearch.errors import InvalidRequestError
 from kosearch.jobs import Job, Rejection, Source, SourceFields, Span
 from kosearch.settings import WorkerSettings
-from kosearch.vector_store import FieldType
+from kosearch.vector_store import FieldType, has_field_path
 
 # Fields get a payload index, so that a filter on them is fast; these many documents decide which and of what kind.
 _SAMPLED_DOCUMENTS = 1000
@@ -202,13 +202,8 @@ class FieldKinds:
 
     def types(self) -> dict[str, FieldType]:
         """Return the payload index of each field that is to have one, in the order of first appearance."""
-        kinds = {name: kind for name, kind in self._kinds.items() if kind and _is_payload_key(name)}
+        kinds = {name: kind for name, kind in self._kinds.items() if kind and has_field_path(name)}
         return dict(list(kinds.items())[:_MAX_INDEXED_FIELDS])
-
-
-def _is_payload_key(name: str) -> bool:
-    """Tell whether Qdrant takes the name for a key of the payload; a dot or bracket would make it a path."""
-    return name != "" and all(character.isalnum() or character in "_-" for character in name)
 
 
 def _kind(value: Any) -> FieldType | None:

@@ -152,6 +152,8 @@ class Workplace:
                     f"{model.name} ({model.fingerprint[:12]}) at {model.path}; "
                     "set KOSEARCH_ENCODER__MODEL to the model that is served"
                 )
+            if self._indexer:
+                self._indexer.close()
             self._model, self._indexer = model, None
         return self._model
 

@@ -54,6 +54,8 @@ class ModelDirectory:
     def open(cls, path: Path) -> "ModelDirectory":
         """Read and check the manifest. Raises ModelError when the directory is absent, incomplete or altered."""
         manifest = _read_json(path / _MANIFEST, f"{path} is not a model directory; export it with `trainer export`")
+        if not isinstance(manifest, dict):
+            raise ModelError(f"{path / _MANIFEST} is no JSON object; export the model again")
         if manifest.get("format") != _FORMAT:
             raise ModelError(
                 f"{path / _MANIFEST} has format {manifest.get('format')!r}, this version reads {_FORMAT}; export again"
@@ -64,7 +66,10 @@ class ModelDirectory:
                 f"the files in {path} do not match the fingerprint in {_MANIFEST}: the copy is damaged or was "
                 "changed by hand; copy or export the model again"
             )
-        return cls(path, str(manifest["name"]), int(manifest["dim"]), int(manifest["max_tokens"]), fingerprint)
+        try:
+            return cls(path, str(manifest["name"]), int(manifest["dim"]), int(manifest["max_tokens"]), fingerprint)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path / _MANIFEST} lacks {error}; export the model again") from error
 
     def golden(self) -> tuple[list[str], NDArray[np.float32]]:
         """Return the golden texts and their embeddings, shape (len(texts), dim)."""

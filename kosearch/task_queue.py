@@ -58,12 +58,12 @@ class TaskQueue:
         self._app = make_celery(settings)
         # Whoever sends wants to know at once; the ledger sends again.
         self._app.conf.broker_transport_options |= {"max_retries": 0, "interval_start": 0.0}
-        self._where = maybe_sanitize_url(settings.broker_url)
         try:
+            self._where = maybe_sanitize_url(settings.broker_url)
             recoverable = self._app.connection_for_write().recoverable_connection_errors
         except (KeyError, ValueError, ImportError) as error:  # unknown transport, bad port, client not installed
             raise SettingsError(
-                f"KOSEARCH_BROKER__URL {self._where!r} cannot be used ({error}); write redis://host:6379/0, "
+                f"KOSEARCH_BROKER__URL cannot be used ({error}); write redis://host:6379/0, "
                 "amqp://user@host// or another URL that Celery knows"
             ) from error
         self._connection_errors: tuple[type[BaseException], ...] = (

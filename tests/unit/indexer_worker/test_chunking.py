@@ -13,7 +13,25 @@ from kosearch.text import clean, normalise
 
 MAX_TOKENS = 16
 SENTENCE = "한 남자가 음식을 먹는다. "
-PIECES = ["▁", "한", "▁한", "남자", "▁남자", "가", "▁음식", "을", "먹", "는다", ".", "▁the", "word", "s", "▁w", "자가", "🙂"]
+PIECES = [
+    "▁",
+    "한",
+    "▁한",
+    "남자",
+    "▁남자",
+    "가",
+    "▁음식",
+    "을",
+    "먹",
+    "는다",
+    ".",
+    "▁the",
+    "word",
+    "s",
+    "▁w",
+    "자가",
+    "🙂",
+]
 
 
 def unigram(*, prepends: str, normalises: bool = False) -> Tokenizer:
@@ -23,15 +41,29 @@ def unigram(*, prepends: str, normalises: bool = False) -> Tokenizer:
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepends)
     if normalises:
         made.normalizer = normalizers.NFKC()
-    made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-    )
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     return made
 
 
 def word_piece() -> Tokenizer:
     """Return a small WordPiece tokenizer, as BERT has."""
-    pieces = ["[UNK]", "[CLS]", "[SEP]", "한", "남자", "##가", "음식", "##을", "먹", "##는다", ".", "w", "##o", "##r", "##d"]
+    pieces = [
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "한",
+        "남자",
+        "##가",
+        "음식",
+        "##을",
+        "먹",
+        "##는다",
+        ".",
+        "w",
+        "##o",
+        "##r",
+        "##d",
+    ]
     made = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.post_processor = processors.TemplateProcessing(
@@ -157,9 +189,7 @@ def test_a_long_title_leaves_room_for_the_text(small: Chunker) -> None:
     ],
 )
 @pytest.mark.parametrize("title", ["", "음식", "자가" * 50])
-def test_awkward_texts_are_chunked_whole(
-    text: str, title: str, chunker: Chunker, tokenizer: Tokenizer
-) -> None:
+def test_awkward_texts_are_chunked_whole(text: str, title: str, chunker: Chunker, tokenizer: Tokenizer) -> None:
     """Texts without a space, single endless words, runs of white space: nothing is lost, nothing is too long."""
     check(chunks_of(chunker, clean(text), title), clean(text), tokenizer)
 

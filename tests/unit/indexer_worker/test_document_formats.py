@@ -256,7 +256,9 @@ def test_a_decomposed_header_is_composed() -> None:
 def test_a_line_of_text_is_a_document() -> None:
     """Its identifier is the file's name and the line."""
     made = record_format(Path("/data/글.txt"), FIELDS)
-    assert made.document(record("  한 남자가 음식을 먹는다. ", line=7)) == Document("글.txt:7", "한 남자가 음식을 먹는다.")
+    assert made.document(record("  한 남자가 음식을 먹는다. ", line=7)) == Document(
+        "글.txt:7", "한 남자가 음식을 먹는다."
+    )
 
 
 @pytest.mark.parametrize("blank", ["", "   ", "\u200b"])

@@ -175,7 +175,9 @@ fields = st.text('",\n가a b', max_size=8)
 
 
 @given(st.lists(st.tuples(fields, fields), max_size=8), st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_what_the_csv_module_wrote_is_read_row_by_row(rows: list[tuple[str, str]], line_end: str, quotes_all: bool) -> None:
+def test_what_the_csv_module_wrote_is_read_row_by_row(
+    rows: list[tuple[str, str]], line_end: str, quotes_all: bool
+) -> None:
     """Every row of proper CSV is one record."""
     written = io.StringIO(newline="")
     quoting = csv.QUOTE_ALL if quotes_all else csv.QUOTE_MINIMAL

@@ -23,7 +23,10 @@ def test_the_text_does_not_decide_the_point_id() -> None:
     assert point_id("a", 3, "옛 글") == point_id("a", 3, "새 글")
 
 
-@given(st.tuples(st.text("01a:", max_size=4), st.integers(0, 200)), st.tuples(st.text("01a:", max_size=4), st.integers(0, 200)))
+@given(
+    st.tuples(st.text("01a:", max_size=4), st.integers(0, 200)),
+    st.tuples(st.text("01a:", max_size=4), st.integers(0, 200)),
+)
 def test_different_chunks_have_different_points(one: tuple[str, int], other: tuple[str, int]) -> None:
     """Identifier and place together decide the point, and `a1` at 0 is not `a` at 10."""
     assert (point_id(*one) == point_id(*other)) == (one == other)

@@ -76,7 +76,7 @@ def test_every_bad_variable_is_named_at_once(monkeypatch: pytest.MonkeyPatch) ->
     """Two mistakes make one message with both."""
     monkeypatch.setenv("KOSEARCH_ENCODER__THREADS", "x")
     monkeypatch.setenv("KOSEARCH_LOG__FORMAT", "xml")
-    with pytest.raises(SettingsError, match="KOSEARCH_ENCODER__THREADS.*KOSEARCH_LOG__FORMAT"):
+    with pytest.raises(SettingsError, match=r"KOSEARCH_ENCODER__THREADS.*KOSEARCH_LOG__FORMAT"):
         load_settings()
 
 

@@ -1,0 +1,331 @@
+"""The command line as a process, against a service that answers as told."""
+
+import json
+import os
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import struct_pb2
+
+from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc, index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
+
+KOSEARCH = Path(sysconfig.get_path("scripts")) / "kosearch"
+JOB = "3f0c8f6e-0000-4000-8000-000000000000"
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class FakeEncoder(encoder_pb2_grpc.EncoderServicer):
+    """Encodes a text to its number of characters."""
+
+    def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:  # noqa: N802
+        if any(not text.strip() for text in request.texts):
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "text 1 is empty")
+        rows = np.array([[len(text), 0.5] for text in request.texts], dtype="<f4")
+        lengths = [len(text) for text in request.texts]
+        return encoder_pb2.EncodeResponse(
+            embeddings=rows.tobytes(), dim=2, token_counts=lengths, truncated=[n > 5 for n in lengths]
+        )
+
+
+class FakeSearch(search_pb2_grpc.SearchServicer):
+    """Knows one collection, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[search_pb2.SearchRequest] = []
+
+    def Search(self, request: search_pb2.SearchRequest, context: Any) -> search_pb2.SearchResponse:  # noqa: N802
+        self.requests.append(request)
+        if request.collection != "laws":
+            refuse(context, grpc.StatusCode.NOT_FOUND, f"collection '{request.collection}' does not exist")
+        if request.query == "없음":
+            return search_pb2.SearchResponse()
+        payload = struct_pb2.Struct()
+        payload.update({"year": 2023})
+        text = "제1조 [bold]목적[/bold]\n" + "가" * 300
+        hit = search_pb2.Hit(id="민법-1", score=0.5, title="목적", text=text, payload=payload)
+        return search_pb2.SearchResponse(hits=[hit])
+
+
+class FakeIndex(index_pb2_grpc.IndexServicer):
+    """Ends each job as told."""
+
+    def __init__(self) -> None:
+        self.requests: list[index_pb2.SubmitJobRequest] = []
+        self.end = index_pb2.WatchJobResponse()
+        self.rejections: list[index_pb2.ListRejectionsResponse] = []
+
+    def SubmitJob(self, request: index_pb2.SubmitJobRequest, context: Any) -> index_pb2.SubmitJobResponse:  # noqa: N802
+        self.requests.append(request)
+        return index_pb2.SubmitJobResponse(job_id=JOB)
+
+    def WatchJob(  # noqa: N802
+        self, request: index_pb2.WatchJobRequest, context: Any
+    ) -> Iterator[index_pb2.WatchJobResponse]:
+        if request.job_id != JOB:
+            refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no job '{request.job_id}' in the ledger")
+        yield index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_RUNNING, documents_total=3)
+        yield self.end
+
+    def ListRejections(  # noqa: N802
+        self, request: index_pb2.ListRejectionsRequest, context: Any
+    ) -> Iterator[index_pb2.ListRejectionsResponse]:
+        yield from self.rejections
+
+
+def refuse(context: Any, code: grpc.StatusCode, details: str) -> None:
+    """Refuse a call as the service does, with a request id."""
+    context.set_trailing_metadata((("x-request-id", "1"),))
+    context.abort(code, details)
+
+
+class Service:
+    """A service on a free port."""
+
+    def __init__(self) -> None:
+        self.search = FakeSearch()
+        self.index = FakeIndex()
+        self._server = grpc.server(ThreadPoolExecutor(4))
+        encoder_pb2_grpc.add_EncoderServicer_to_server(FakeEncoder(), self._server)
+        search_pb2_grpc.add_SearchServicer_to_server(self.search, self._server)
+        index_pb2_grpc.add_IndexServicer_to_server(self.index, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.stop()
+
+
+def run_kosearch(address: str, folder: Path, *arguments: str, stdin: bytes = b"", **settings: str) -> Any:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("KOSEARCH_")}
+    done = subprocess.run(
+        [KOSEARCH, *arguments],
+        env={
+            **own,
+            "KOSEARCH_DATA_DIR": str(folder),
+            "KOSEARCH_ENCODER__ADDRESS": address,
+            "COLUMNS": "200",
+            **settings,
+        },
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture
+def run(service: Service, tmp_path: Path) -> Run:
+    """Run `kosearch` against the service."""
+    return lambda *arguments, **options: run_kosearch(service.address, tmp_path, *arguments, **options)
+
+
+def succeeded(**counts: int) -> index_pb2.WatchJobResponse:
+    return index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_SUCCEEDED, documents_total=3, elapsed_s=1.5, **counts)
+
+
+def complaint(done: "subprocess.CompletedProcess[str]") -> str:
+    """Return the one line of an error that a user can act on."""
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("kosearch: ")
+    return line
+
+
+# Search
+
+
+def test_hits_are_printed_with_score_and_snippet(run: Run) -> None:
+    """Rank, score, identifier and title; a long text is cut; markup in a text is text."""
+    done = run("search", "목적", "--collection", "laws")
+    first, second = done.stdout.splitlines()
+    assert (done.returncode, first) == (0, "  1  0.5000  민법-1  목적")
+    assert second.strip().startswith("제1조 [bold]목적[/bold] 가가")
+    assert second.endswith("…")
+
+
+def test_hits_as_json_are_whole(run: Run) -> None:
+    """The machine-readable form holds the full text and the payload."""
+    answer = json.loads(run("search", "목적", "--collection", "laws", "--json").stdout)
+    (hit,) = answer["hits"]
+    assert (hit["id"], hit["score"], hit["payload"], len(hit["text"])) == ("민법-1", 0.5, {"year": 2023}, 320)
+
+
+def test_options_reach_the_service(run: Run, service: Service) -> None:
+    """Number of hits and every filter are asked for."""
+    run("search", "목적", "--collection", "laws", "--top-k", "3", "--filter", "law=민법", "--filter", "year>=2000")
+    (request,) = service.search.requests
+    conditions = [
+        search_pb2.Condition(field="law", keyword="민법"),
+        search_pb2.Condition(field="year", range=search_pb2.Range(gte=2000)),
+    ]
+    assert (request.query, request.top_k, list(request.filter.must)) == ("목적", 3, conditions)
+
+
+def test_no_hits_are_no_failure(run: Run) -> None:
+    """An empty answer says so."""
+    done = run("search", "없음", "--collection", "laws")
+    assert (done.returncode, "no hits" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["search", "목적", "--collection", "nowhere"], 2, "nowhere"),
+        (["search", "목적", "--collection", "laws", "--filter", "민법"], 2, "--filter"),
+        (["index", "gone.jsonl", "--collection", "laws"], 2, "gone.jsonl"),
+        (["index", ".", "--collection", "laws"], 2, "directory"),
+        (["watch", "nonsense"], 2, "nonsense"),
+        (["encode"], 2, "empty"),
+        (["eval", "sts", "gone.tsv"], 2, "gone.tsv"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], code: int, words: str, run: Run) -> None:
+    """What the user can correct is one message."""
+    done = run(*arguments, stdin=b"\n")
+    assert done.returncode == code
+    assert words in complaint(done)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["search", "목적"], ["index"], ["search", "x", "--collection", "a", "--top-k", "0"]]
+)
+def test_a_wrong_call_is_exit_code_2(arguments: list[str], run: Run) -> None:
+    """A missing or impossible option is said by the command line itself."""
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+# The service is away
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["search", "목적", "--collection", "laws"], ["encode"], ["index", "a.jsonl", "--collection", "laws"]],
+)
+def test_a_service_that_is_away_is_said_with_what_to_do(arguments: list[str], tmp_path: Path) -> None:
+    """Exit code 1, and the command that starts the stack."""
+    (tmp_path / "a.jsonl").write_text("{}")
+    done = run_kosearch("127.0.0.1:1", tmp_path, *arguments, stdin="글\n".encode())
+    assert done.returncode == 1
+    assert "kosearch up" in complaint(done)
+
+
+@pytest.mark.parametrize("name", ["KOSEARCH_ENCODER__ADRESS", "KOSEARCH_COLLECTION"])
+def test_an_unknown_setting_is_named(name: str, run: Run) -> None:
+    """A misspelt variable is exit code 2 for every command."""
+    done = run("search", "목적", "--collection", "laws", **{name: "1"})
+    assert done.returncode == 2
+    assert name in complaint(done)
+
+
+# Index
+
+
+def test_a_job_that_is_not_waited_for_can_be_watched(run: Run, service: Service, tmp_path: Path) -> None:
+    """The command that shows it is printed; the path is absolute."""
+    (tmp_path / "a.jsonl").write_text("{}")
+    done = run("index", "a.jsonl", "--collection", "laws", "--id-field", "번호")
+    assert (done.returncode, f"kosearch watch {JOB}" in done.stdout) == (0, True)
+    (request,) = service.index.requests
+    assert (list(request.paths), request.id_field) == ([str(tmp_path.resolve() / "a.jsonl")], "번호")
+
+
+def test_a_whole_success_is_exit_code_0(run: Run, service: Service, tmp_path: Path) -> None:
+    """Counts and rate are printed."""
+    service.index.end = succeeded(documents_indexed=3, chunks_indexed=7)
+    (tmp_path / "a.jsonl").write_text("{}")
+    done = run("index", "a.jsonl", "--collection", "laws", "--wait")
+    assert done.returncode == 0
+    assert "3 documents, 7 chunks, 1.5 s (2 documents/s)" in done.stdout
+
+
+def test_left_out_documents_are_listed_and_exit_code_3(run: Run, service: Service, tmp_path: Path) -> None:
+    """Each is named by file, line and reason."""
+    service.index.end = succeeded(documents_indexed=2, documents_rejected=1, chunks_indexed=2)
+    service.index.rejections = [
+        index_pb2.ListRejectionsResponse(path="/a.jsonl", line=2, reason="malformed_json", detail="not JSON")
+    ]
+    (tmp_path / "a.jsonl").write_text("{}")
+    done = run("index", "a.jsonl", "--collection", "laws", "--wait")
+    assert done.returncode == 3
+    assert "/a.jsonl:2: malformed_json: not JSON" in done.stderr
+
+
+def test_a_failed_job_is_exit_code_1(run: Run, service: Service) -> None:
+    """Its reason is the message."""
+    service.index.end = index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_FAILED, error="the file has changed")
+    done = run("watch", JOB)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("the file has changed")
+
+
+# Encode
+
+
+def test_each_line_gets_its_embedding(run: Run) -> None:
+    """In order, over several calls to the service."""
+    texts = [f"{'가' * (n % 9)}글" for n in range(600)]
+    done = run("encode", stdin="\n".join(texts).encode())
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"{len(text)} 0.5" for text in texts]
+
+
+def test_embeddings_as_json_tell_tokens_and_truncation(run: Run) -> None:
+    """One object a line."""
+    done = run("encode", "--json", stdin="치타\r\n원숭이원숭이\n".encode())
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"embedding": [2.0, 0.5], "tokens": 2, "truncated": False},
+        {"embedding": [6.0, 0.5], "tokens": 6, "truncated": True},
+    ]
+
+
+def test_nothing_to_encode_is_no_failure(run: Run) -> None:
+    """An empty input has an empty output."""
+    done = run("encode")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_invalid_utf8_on_standard_input_is_replaced(run: Run) -> None:
+    """A stray byte does not end the command."""
+    done = run("encode", stdin=b"\xff\xfe\n")
+    assert (done.returncode, done.stdout) == (0, "2 0.5\n")
+
+
+# The stack
+
+
+def test_without_a_stack_status_is_exit_code_1(run: Run) -> None:
+    """For people and for programs."""
+    assert run("status").returncode == 1
+    answer = json.loads(run("status", "--json").stdout)
+    assert (answer["running"], answer["processes"]) == (False, [])
+
+
+def test_stopping_nothing_is_no_failure(run: Run) -> None:
+    """`kosearch down` may be called at any time."""
+    done = run("down")
+    assert (done.returncode, "no stack runs" in done.stdout) == (0, True)
+
+
+def test_settings_are_listed(run: Run) -> None:
+    """With variable, default and meaning."""
+    done = run("settings")
+    assert done.returncode == 0
+    assert "KOSEARCH_ENCODER__ADDRESS" in done.stdout

@@ -1,0 +1,133 @@
+"""The task queue against the embedded broker, and against none."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from kosearch.errors import SettingsError, UnavailableError
+from kosearch.settings import BrokerSettings, Settings, broker_socket
+from kosearch.task_queue import INDEX_PARTITION, PLAN_JOB, TaskQueue
+from tests.integration.indexer_worker.neighbours import running_broker
+
+SOON_S = 15.0
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """A data directory, with a Korean name and a space, on which a broker runs."""
+    path = tmp_path / "내 문서 50%"
+    path.mkdir()
+    with running_broker(path):
+        yield path
+
+
+@pytest.fixture
+def queue(data_dir: Path) -> Iterator[TaskQueue]:
+    made = TaskQueue(Settings(data_dir=data_dir))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def broker(data_dir: Path) -> Iterator[redis.Redis]:
+    """The broker, asked past our own code."""
+    with redis.Redis(unix_socket_path=str(broker_socket(data_dir))) as connection:
+        yield connection
+
+
+def test_a_queue_that_does_not_exist_is_empty(queue: TaskQueue) -> None:
+    """Before the first task nothing waits."""
+    assert queue.waiting() == 0
+
+
+def test_waiting_counts_what_nobody_took(queue: TaskQueue) -> None:
+    """Jobs and partitions count alike."""
+    queue.send_job("a")
+    queue.send_partitions([1, 2, 3])
+    assert queue.waiting() == 4
+
+
+def test_an_emptied_queue_is_empty(queue: TaskQueue, broker: redis.Redis) -> None:
+    """Redis drops the key of an empty list; that is no error."""
+    queue.send_job("a")
+    broker.delete("kosearch")
+    assert queue.waiting() == 0
+
+
+def test_tasks_carry_their_name_and_argument_only(queue: TaskQueue, broker: redis.Redis) -> None:
+    """Documents never travel through the broker."""
+    queue.send_job("job-1")
+    queue.send_partitions([7])
+    messages = [json.loads(raw) for raw in reversed(broker.lrange("kosearch", 0, -1))]  # type: ignore[arg-type]
+    assert [(each["headers"]["task"], each["headers"]["argsrepr"]) for each in messages] == [
+        (PLAN_JOB, "['job-1']"),
+        (INDEX_PARTITION, "[7]"),
+    ]
+
+
+def test_tasks_outlive_the_broker(tmp_path: Path) -> None:
+    """A broker that was stopped has its tasks again."""
+    for expected in (1, 2):
+        with running_broker(tmp_path):
+            queue = TaskQueue(Settings(data_dir=tmp_path))
+            queue.send_job("a")
+            assert queue.waiting() == expected
+            queue.close()
+
+
+def test_a_broker_that_is_down_is_said_soon(tmp_path: Path) -> None:
+    """Sending and asking fail within seconds, with what to do."""
+    queue = TaskQueue(Settings(data_dir=tmp_path))
+    started = time.monotonic()
+    for ask in (queue.waiting, lambda: queue.send_job("a"), lambda: queue.send_partitions([1])):
+        with pytest.raises(UnavailableError, match=r"kosearch up.*KOSEARCH_BROKER__URL"):
+            ask()
+    assert time.monotonic() - started < SOON_S
+    queue.close()
+
+
+def test_a_broker_that_comes_back_is_found(tmp_path: Path) -> None:
+    """The same queue object goes on after the broker was restarted."""
+    queue = TaskQueue(Settings(data_dir=tmp_path))
+    with running_broker(tmp_path):
+        queue.send_job("a")
+    with pytest.raises(UnavailableError):
+        queue.send_job("b")
+    with running_broker(tmp_path):
+        queue.send_job("c")
+        assert queue.waiting() == 2
+    queue.close()
+
+
+def test_a_full_broker_is_unavailable(queue: TaskQueue, broker: redis.Redis) -> None:
+    """A broker without memory refuses; the job stays in the ledger."""
+    queue.send_job("a")
+    broker.config_set("maxmemory", "1")
+    with pytest.raises(UnavailableError):
+        queue.send_job("b")
+
+
+def test_sending_nothing_is_nothing(queue: TaskQueue) -> None:
+    """A job without partitions sends no task."""
+    queue.send_partitions([])
+    assert queue.waiting() == 0
+
+
+@pytest.mark.parametrize("url", ["nonsense://x", "redis://h:99999999/0"])
+def test_a_bad_url_names_the_setting(url: str, tmp_path: Path) -> None:
+    """A mistyped URL is a setting to correct."""
+    with pytest.raises(SettingsError, match="KOSEARCH_BROKER__URL"):
+        TaskQueue(Settings(data_dir=tmp_path, broker=BrokerSettings(url=url)))
+
+
+def test_a_password_is_not_shown(tmp_path: Path) -> None:
+    """An absent broker's URL is in the message, its password is not."""
+    queue = TaskQueue(Settings(data_dir=tmp_path, broker=BrokerSettings(url="redis://:s3cret@127.0.0.1:1/0")))
+    with pytest.raises(UnavailableError) as caught:
+        queue.send_job("a")
+    assert "s3cret" not in str(caught.value)
+    queue.close()
