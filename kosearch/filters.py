@@ -9,6 +9,7 @@ from protos.kosearch.v1 import search_pb2
 _EXPRESSION = re.compile(r"(?P<field>[^<>=]+?)\s*(?P<operator>>=|<=|=|>|<)\s*(?P<value>.+)", re.DOTALL)
 _BOUNDS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 _INTEGER = re.compile(r"-?\d{1,18}")
+_DECIMAL = re.compile(r"-?\d+\.\d+")
 
 
 def parse_filter(expression: str) -> search_pb2.Condition:
@@ -34,4 +35,6 @@ def _equals(field: str, value: str) -> search_pb2.Condition:
         return search_pb2.Condition(field=field, boolean=value == "true")
     if _INTEGER.fullmatch(value):
         return search_pb2.Condition(field=field, integer=int(value))
+    if _DECIMAL.fullmatch(value):
+        return search_pb2.Condition(field=field, range=search_pb2.Range(gte=float(value), lte=float(value)))
     return search_pb2.Condition(field=field, keyword=value)

@@ -41,7 +41,7 @@ class ModelDirectory:
     name: of the model, e.g. "kosearch-mini-ko"
     dim: numbers in an embedding
     max_tokens: tokens of a text that are read, special tokens included
-    fingerprint: SHA-256 in hex of the files that decide an embedding
+    fingerprint: SHA-256 in hex of what decides an embedding
     """
 
     path: Path
@@ -60,16 +60,17 @@ class ModelDirectory:
             raise ModelError(
                 f"{path / _MANIFEST} has format {manifest.get('format')!r}, this version reads {_FORMAT}; export again"
             )
-        fingerprint = fingerprint_of(path)
+        try:
+            name, dim, max_tokens = str(manifest["name"]), int(manifest["dim"]), int(manifest["max_tokens"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path / _MANIFEST} lacks {error}; export the model again") from error
+        fingerprint = fingerprint_of(path, max_tokens)
         if fingerprint != manifest.get("fingerprint"):
             raise ModelError(
                 f"the files in {path} do not match the fingerprint in {_MANIFEST}: the copy is damaged or was "
                 "changed by hand; copy or export the model again"
             )
-        try:
-            return cls(path, str(manifest["name"]), int(manifest["dim"]), int(manifest["max_tokens"]), fingerprint)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path / _MANIFEST} lacks {error}; export the model again") from error
+        return cls(path, name, dim, max_tokens, fingerprint)
 
     def golden(self) -> tuple[list[str], NDArray[np.float32]]:
         """Return the golden texts and their embeddings, shape (len(texts), dim)."""
@@ -102,15 +103,18 @@ def seal_model_directory(
         "name": name,
         "dim": int(golden_embeddings.shape[1]),
         "max_tokens": max_tokens,
-        "fingerprint": fingerprint_of(path),
+        "fingerprint": fingerprint_of(path, max_tokens),
     }
     _write_json(path / _MANIFEST, manifest)
     return ModelDirectory.open(path)
 
 
-def fingerprint_of(path: Path) -> str:
-    """Return the SHA-256 in hex of the files that decide an embedding. Raises ModelError when one is missing."""
-    digest = hashlib.sha256()
+def fingerprint_of(path: Path, max_tokens: int) -> str:
+    """Return the SHA-256 in hex of what decides an embedding: the files, and how many tokens of a text are read.
+
+    Raises ModelError when a file is missing.
+    """
+    digest = hashlib.sha256(f"max_tokens:{max_tokens}\n".encode())
     for name in _FINGERPRINTED:
         try:
             content = (path / name).read_bytes()

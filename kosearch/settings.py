@@ -165,7 +165,7 @@ def load_settings(data_dir: Path | None = None, *, joins_stack: bool = True) -> 
     _refuse_unknown_variables(os.environ)
     try:
         chosen_dir = (data_dir or Settings().data_dir).expanduser().resolve()
-        published = _running_stack(chosen_dir) if joins_stack else {}
+        published = _without_replaced(_running_stack(chosen_dir)) if joins_stack else {}
         settings = Settings(**{**published, "data_dir": chosen_dir})
     except ValidationError as error:
         faults = "; ".join(f"{_variable(*map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
@@ -213,6 +213,17 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     unknown = sorted(name for name in environment if name.upper().startswith(_PREFIX) and name.upper() not in known)
     if unknown:
         raise SettingsError(f"unknown setting {', '.join(unknown)}; `kosearch settings` lists the known ones")
+
+
+def _without_replaced(published: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the environment replaces by another server: port and key of one are nothing to the other."""
+    addresses = (("encoder", "address"), ("qdrant", "url"))
+    replaced = {
+        section
+        for section, name in addresses
+        if os.environ.get(_variable(section, name)) not in (None, published.get(section, {}).get(name))
+    }
+    return {section: values for section, values in published.items() if section not in replaced}
 
 
 def _running_stack(data_dir: Path) -> dict[str, Any]:

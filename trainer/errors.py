@@ -26,6 +26,13 @@ class TrainingDataError(TrainerError):
         place = str(path) if line_number is None else f"{path}:{line_number}"
         super().__init__(f"{place}: {reason}")
 
+    @classmethod
+    def from_reader(cls, error: KosearchError) -> TrainingDataError:
+        """The same complaint from a reader of `kosearch`, which has named file and line already."""
+        made = cls.__new__(cls)
+        Exception.__init__(made, str(error))
+        return made
+
 
 class RecipeError(TrainerError):
     """A recipe is unknown or cannot be run as asked."""

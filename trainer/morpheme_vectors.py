@@ -1,8 +1,8 @@
 """Recover the morpheme vectors inside Kiwi's CoNg language model.
 
-Kiwi (Apache-2.0) holds a 256-dimensional vector for each of some 70,000 morphemes but gives out cosines only. The matrix
-of cosines against enough anchor morphemes has rank 256, so the vectors follow from it up to a rotation, which no cosine
-can see.
+Kiwi (Apache-2.0) holds a 256-dimensional vector for each of some 70,000 morphemes but gives out cosines only. The
+matrix of cosines against enough anchor morphemes has rank 256, so the vectors follow from it up to a rotation, which no
+cosine can see.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ def recover_unit_vectors(
     cosines = np.array([[similarity(i, a) for a in anchor_ids] for i in morpheme_ids])  # (morphemes, anchors)
     vectors = cosines @ whiten  # (morphemes, dim)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(norms, 1e-6)).astype(np.float32)
+    return np.asarray(vectors / np.maximum(norms, 1e-6), dtype=np.float32)
 
 
-def inverse_frequency_weights(counts: Counter[int], morpheme_ids: Sequence[int], smoothing: float) -> NDArray[np.float32]:
+def inverse_frequency_weights(
+    counts: Counter[int], morpheme_ids: Sequence[int], smoothing: float
+) -> NDArray[np.float32]:
     """Weight a / (a + p) of each morpheme, in (0, 1). Source: Arora et al., ICLR 2017 (SIF), a = `smoothing`."""
     total = sum(counts.values())
     frequencies = np.array([counts[i] / total for i in morpheme_ids])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array
-from scipy.sparse.linalg import LinearOperator, cg
 
 
 def fit_piece_embeddings(
-    piece_counts: csr_matrix, word_vectors: NDArray[np.float32], word_weights: NDArray[np.float32], ridge: float,
+    piece_counts: csr_matrix,
+    word_vectors: NDArray[np.float32],
+    word_weights: NDArray[np.float32],
+    ridge: float,
     iterations: int = 40,
 ) -> NDArray[np.float32]:
     """Solve the weighted ridge regression `piece_counts @ E = word_vectors` for E, by conjugate gradients.
@@ -22,4 +24,22 @@ def fit_piece_embeddings(
     scale = 1.0 / np.sqrt(normal.diagonal())  # Jacobi preconditioning: piece frequencies span six orders of magnitude
     system = (diags_array(scale) @ normal @ diags_array(scale)).tocsr().astype(np.float32)
     target = scale[:, None].astype(np.float32) * (weighted.T @ word_vectors)  # (pieces, dim)
-    return _solve_all(system, target.astype(np.float32), iterations) * scale[:, None].astype(np.float32)
+    solution = _solve_all(system, target.astype(np.float32), iterations)
+    return np.asarray(solution * scale[:, None], dtype=np.float32)
+
+
+def _solve_all(system: csr_matrix, target: NDArray[np.float32], iterations: int) -> NDArray[np.float32]:
+    """Conjugate gradients on every column of `target` (pieces, dim) at once: one sparse product serves all columns."""
+    solution = np.zeros_like(target)
+    residual = target.copy()
+    direction = residual.copy()
+    energy = (residual * residual).sum(axis=0)  # (dim,)
+    for _ in range(iterations):
+        image = system @ direction  # (pieces, dim)
+        step = energy / np.maximum((direction * image).sum(axis=0), 1e-12)
+        solution += step * direction
+        residual -= step * image
+        next_energy = (residual * residual).sum(axis=0)
+        direction = residual + (next_energy / np.maximum(energy, 1e-12)) * direction
+        energy = next_energy
+    return solution

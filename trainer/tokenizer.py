@@ -1,20 +1,20 @@
 """The model's own tokenizer: a Unigram vocabulary whose pieces follow Korean morphemes.
 
 Kiwi cuts each word of the training text into its content part and its chain of particles and endings, and the
-vocabulary is learned inside these parts. At run time no morphological analysis is needed: the most probable path through
-the pieces falls on the same borders (`남자가` -> `▁남자 가`), so one noun has one embedding whatever follows it.
+vocabulary is learned inside these parts. At run time no morphological analysis is needed: the most probable path
+through the pieces falls on the same borders (`남자가` -> `▁남자 가`), so one noun has one embedding whatever follows.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 from kiwipiepy import Token
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
-from tokenizers.trainers import UnigramTrainer
 from transformers import PreTrainedTokenizerFast
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -23,6 +23,8 @@ WORD_START = "▁"
 _BYTE_PIECES = [f"<0x{byte:02X}>" for byte in range(256)]
 # A byte piece must lose against every learned piece: learned log-probabilities lie above -20.
 _BYTE_SCORE = -30.0
+# The space as a piece of its own is for words whose first character is unknown; it must be dearer than any `▁남자`.
+_SPACE_SCORE = -15.0
 # Kiwi's tags for particles, endings and suffixes; they join into one chain (`에서는`, `하고`).
 _CHAIN_TAGS = ("J", "E", "XS", "VC")
 
@@ -48,39 +50,33 @@ def word_parts(text: str, tokens: Sequence[Token]) -> list[str]:
     return parts
 
 
-def _without_rare_characters(counts: Counter[str], minimum_count: int) -> dict[str, int]:
-    """Drop parts with a rare character: the trainer would spend a piece on each of the dump's Hanja and emoji."""
+def choose_pieces(counts: Counter[str], piece_count: int, minimum_character_count: int = 30) -> list[tuple[str, float]]:
+    """At most `piece_count` pieces with log-probabilities, most frequent first: the maximum-likelihood unigram model.
+
+    Kiwi has already cut the words, so counting its parts replaces the expectation-maximisation of Kudo (ACL 2018),
+    which prefers `▁` + `의` + `상` to `▁의상`. Every character that occurs `minimum_character_count` times is a piece
+    as well; it counts as often as it stands in parts that are not pieces.
+    """
+    lowered: Counter[str] = Counter()
     characters: Counter[str] = Counter()
     for part, count in counts.items():
-        for character in part:
+        lowered[part.lower()] += count
+        for character in part.lower():
             characters[character] += count
-    return {p: n for p, n in counts.items() if len(p) <= 16 and all(characters[c] >= minimum_count for c in p)}
-
-
-def _repeated(counts: dict[str, int], highest: int = 2_000) -> Iterator[str]:
-    """Each part as often as it was counted: the trainer takes text, not counts. Thinned by the square root above
-    `highest`, which keeps the order of frequency and bounds the time."""
-    for part, count in sorted(counts.items()):
-        times = count if count <= highest else int(highest * (count / highest) ** 0.5)
-        for start in range(0, times, 100):
-            yield " ".join([part] * min(100, times - start))
-
-
-def train_unigram_pieces(
-    parts: Iterable[str], piece_count: int, minimum_character_count: int = 30
-) -> list[tuple[str, float]]:
-    """Learn at most `piece_count` pieces with their log-probabilities from word parts. Source: Kudo, ACL 2018."""
-    counts = _without_rare_characters(Counter(part.lower() for part in parts), minimum_character_count)
-    learner = Tokenizer(Unigram())
-    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = UnigramTrainer(vocab_size=piece_count, unk_token=UNK, special_tokens=[UNK], max_piece_length=12)
-    learner.train_from_iterator(_repeated(counts), trainer)
-    vocabulary: list[tuple[str, float]] = [
-        (piece, float(score))
-        for piece, score in __import__("json").loads(learner.to_str())["model"]["vocab"]
-        if piece != UNK
-    ]
-    return vocabulary
+    alphabet = {c for c, count in characters.items() if count >= minimum_character_count and c != WORD_START}
+    candidates = [(p, n) for p, n in lowered.most_common() if p not in alphabet and p != WORD_START]
+    chosen = dict(candidates[: piece_count - len(alphabet)])
+    spelled: Counter[str] = Counter(dict.fromkeys(alphabet, 1))
+    for part, count in lowered.items():
+        if part in alphabet:
+            spelled[part] += count
+        elif part not in chosen:
+            spelled.update({c: count for c in part if c in alphabet})
+    counted = Counter(chosen)
+    counted.update(spelled)
+    total = sum(counted.values())
+    pieces = [(piece, math.log(count / total)) for piece, count in counted.most_common()]
+    return [*pieces, (WORD_START, _SPACE_SCORE)]
 
 
 def build_tokenizer(pieces: Sequence[tuple[str, float]], max_tokens: int) -> PreTrainedTokenizerFast:
@@ -101,7 +97,12 @@ def build_tokenizer(pieces: Sequence[tuple[str, float]], max_tokens: int) -> Pre
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{CLS} $A {SEP}", pair=f"{CLS} $A {SEP} $B {SEP}", special_tokens=[(CLS, 2), (SEP, 3)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=max_tokens,
-        pad_token=PAD, unk_token=UNK, cls_token=CLS, sep_token=SEP, mask_token=MASK,
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # the library leaves it untyped
+        tokenizer_object=tokenizer,
+        model_max_length=max_tokens,
+        pad_token=PAD,
+        unk_token=UNK,
+        cls_token=CLS,
+        sep_token=SEP,
+        mask_token=MASK,
     )

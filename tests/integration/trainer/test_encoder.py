@@ -6,7 +6,7 @@ import torch
 from transformers import BertConfig, PreTrainedTokenizerFast
 
 from trainer.encoder import add_layers, build_static_encoder, place_embeddings
-from trainer.losses import neighbourhood_cross_entropy
+from trainer.losses import correlation_loss, neighbourhood_cross_entropy
 from trainer.tokenizer import build_tokenizer
 
 MEANING_DIM, DIM = 8, 16
@@ -78,3 +78,18 @@ def test_distillation_is_least_when_neighbours_agree() -> None:
     same = neighbourhood_cross_entropy(teacher, teacher, 0.05)
     torch.testing.assert_close(neighbourhood_cross_entropy(teacher @ rotation, teacher, 0.05), same)
     assert neighbourhood_cross_entropy(other, teacher, 0.05) > same
+
+
+def test_correlation_loss_ignores_scale_and_shift_of_the_cosines() -> None:
+    gold = torch.tensor([0.0, 0.2, 0.5, 1.0])  # (4,)
+    assert correlation_loss(0.1 * gold + 0.8, gold).item() == pytest.approx(0.0, abs=1e-5)
+    assert correlation_loss(-gold, gold).item() == pytest.approx(2.0, abs=1e-5)
+
+
+def test_equal_cosines_are_no_way_out_of_the_correlation_loss() -> None:
+    cosines = torch.full((4,), 0.9, requires_grad=True)  # (4,)
+    loss = correlation_loss(cosines, torch.tensor([0.0, 0.2, 0.5, 1.0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(1.0)
+    assert cosines.grad is not None
+    assert torch.isfinite(cosines.grad).all()

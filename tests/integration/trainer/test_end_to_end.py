@@ -43,10 +43,10 @@ def test_a_run_leaves_tensorboard_logs(trained: Path) -> None:
 
 def test_evaluate_prints_the_eight_metrics(trained: Path, data_folder: Path) -> None:
     arguments = ["evaluate", str(trained), "--sts", str(data_folder / "kornlu/sts-dev.tsv")]
-    table = CliRunner().invoke(app, arguments, catch_exceptions=False).output
+    table = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     for name in ("Cosine Pearson", "Cosine Spearman", "Euclidean Pearson", "Manhattan Spearman", "Dot Spearman"):
         assert name in table
-    printed = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).output
+    printed = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False).stdout
     figures = json.loads(printed)
     assert figures["pair_count"] > 0
     assert -1.0 <= figures["cosine_spearman"] <= 1.0

@@ -26,7 +26,7 @@ pytestmark = [
 @pytest.mark.skipif(not STS_TEST.is_file(), reason=f"{STS_TEST} is not there")
 def test_korsts_test_cosine_spearman_is_at_least_70() -> None:
     arguments = ["evaluate", str(MODEL), "--sts", str(STS_TEST), "--json"]
-    figures = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).output)
+    figures = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
     assert figures["pair_count"] == 1379
     assert figures["cosine_spearman"] >= 0.70
 

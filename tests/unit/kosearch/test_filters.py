@@ -22,6 +22,7 @@ from protos.kosearch.v1 import search_pb2
         ('year="2023"', search_pb2.Condition(field="year", keyword="2023")),
         ('note=""', search_pb2.Condition(field="note", keyword="")),
         ('note="', search_pb2.Condition(field="note", keyword='"')),
+        ("rating=4.5", search_pb2.Condition(field="rating", range=search_pb2.Range(gte=4.5, lte=4.5))),
         ("open=true", search_pb2.Condition(field="open", boolean=True)),
         ("open=false", search_pb2.Condition(field="open", boolean=False)),
         ('open="true"', search_pb2.Condition(field="open", keyword="true")),

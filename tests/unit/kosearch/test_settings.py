@@ -90,9 +90,26 @@ def test_the_running_stack_wins_over_the_default(tmp_path: Path) -> None:
 def test_the_environment_wins_over_the_running_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An explicit setting wins, value by value; the others still come from the stack."""
     publish(tmp_path, {"encoder": {"address": "127.0.0.1:1234", "api_key": "key"}})
-    monkeypatch.setenv("KOSEARCH_ENCODER__ADDRESS", "127.0.0.1:5678")
+    monkeypatch.setenv("KOSEARCH_ENCODER__API_KEY", "other")
     settings = load_settings(tmp_path)
-    assert (settings.encoder.address, settings.encoder.api_key) == ("127.0.0.1:5678", "key")
+    assert (settings.encoder.address, settings.encoder.api_key) == ("127.0.0.1:1234", "other")
+
+
+@pytest.mark.parametrize(("section", "name"), [("encoder", "address"), ("qdrant", "url")])
+def test_another_server_does_not_get_the_key_of_the_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, name: str
+) -> None:
+    """Whoever names another server gets nothing of what the stack says of its own."""
+    publish(tmp_path, {section: {name: "127.0.0.1:1234", "api_key": "key"}})
+    monkeypatch.setenv(f"KOSEARCH_{section}__{name}".upper(), "10.0.0.1:5678")
+    assert getattr(load_settings(tmp_path), section).api_key is None
+
+
+def test_naming_the_server_of_the_stack_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address that the stack itself was started with keeps the stack's key."""
+    publish(tmp_path, {"encoder": {"address": "127.0.0.1:1234", "api_key": "key"}})
+    monkeypatch.setenv("KOSEARCH_ENCODER__ADDRESS", "127.0.0.1:1234")
+    assert load_settings(tmp_path).encoder.api_key == "key"
 
 
 def test_values_that_no_one_sets_keep_their_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

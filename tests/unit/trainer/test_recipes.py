@@ -28,11 +28,3 @@ def test_heads_divide_the_dimension_and_layers_never_shrink(recipe) -> None:
     assert layers == sorted(layers)
     if recipe.foundation is not None:
         assert recipe.foundation.dim % recipe.foundation.head_count == 0
-
-
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
-def test_every_source_has_a_reader(recipe) -> None:
-    pytest.importorskip("torch", reason="the readers include an English teacher, which needs torch")
-    from trainer.mixture import all_source_names
-
-    assert {source.name for stage in recipe.stages for source in stage.sources} <= all_source_names()

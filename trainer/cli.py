@@ -1,0 +1,124 @@
+"""`python -m trainer`: train a recipe, evaluate a model, export a model directory."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+from kosearch.errors import KosearchError
+from kosearch.sts_metrics import StsMetrics, read_sts_pairs
+from trainer.errors import TrainingDataError
+
+_EXIT_USER_ERROR = 2
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Train, evaluate and export Korean sentence encoders."
+)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Option(help="Name of a recipe; `python -m trainer recipes` lists them.")],
+    data: Annotated[Path, typer.Option(help="Folder of training data, as docs/trainer.md describes it.")] = Path(
+        "data"
+    ),
+    output: Annotated[Path | None, typer.Option(help="Model directory to write; default models/RECIPE.")] = None,
+    base_model: Annotated[
+        str | None, typer.Option(help="Start from this model (directory or hub id) instead of the recipe's foundation.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Replace the recipe's seed.")] = None,
+) -> None:
+    """Train a recipe and write a sentence-transformers model with its TensorBoard logs."""
+    from trainer.recipes import find_recipe  # noqa: PLC0415  (torch loads for seconds; --help must not wait for it)
+    from trainer.train import run_recipe  # noqa: PLC0415
+
+    if not data.is_dir():
+        raise TrainingDataError(data, "no such folder; say where the training data is with --data")
+    run_recipe(find_recipe(recipe, seed), data, output or Path("models") / recipe, base_model)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Model directory or hub id.")],
+    sts: Annotated[Path | None, typer.Option(help="KorSTS file: 7 tab-separated columns with a header.")] = None,
+    korquad: Annotated[Path | None, typer.Option(help="KorQuAD v1 JSON: dense question -> paragraph search.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+) -> None:
+    """Print the eight metrics of the SentenceBERT-KoBERT README (x 100), and retrieval figures when asked."""
+    from trainer.evaluate import evaluate_korquad, evaluate_sts, load_model  # noqa: PLC0415
+
+    if sts is None and korquad is None:
+        raise typer.BadParameter("give --sts FILE, --korquad FILE or both")
+    pairs = read_sts_pairs(sts) if sts is not None else None  # read before the model: a wrong file fails at once
+    encoder = load_model(model)
+    figures: dict[str, float] = {}
+    if pairs is not None:
+        metrics = evaluate_sts(encoder, pairs)
+        figures |= asdict(metrics)
+        if not json:
+            print_sts_table(model, metrics)
+    if korquad is not None:
+        retrieval = evaluate_korquad(encoder, korquad)
+        figures |= asdict(retrieval)
+        if not json:
+            Console().print(
+                f"KorQuAD dev, {retrieval.query_count} questions over {retrieval.document_count} paragraphs: "
+                f"nDCG@10 {100 * retrieval.ndcg_at_10:.2f}, recall@1 {100 * retrieval.recall_at_1:.2f}, "
+                f"recall@10 {100 * retrieval.recall_at_10:.2f}"
+            )
+    if json:
+        sys.stdout.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="sentence-transformers directory; sealed in place without --output.")],
+    output: Annotated[Path | None, typer.Option(help="Write the model directory here instead.")] = None,
+) -> None:
+    """Make a model directory for the service: float16 weights, golden embeddings, manifest."""
+    from trainer.export import export_model  # noqa: PLC0415
+
+    directory = export_model(model, output or model)
+    Console().print(f"{directory.path}: {directory.dim} dimensions, fingerprint {directory.fingerprint[:12]}")
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes with the result to expect."""
+    from trainer.recipes import RECIPES  # noqa: PLC0415
+
+    for recipe in RECIPES.values():
+        Console().print(f"[bold]{recipe.name}[/bold]  {recipe.expected}")
+
+
+def print_sts_table(name: str, metrics: StsMetrics) -> None:
+    """Print the table of the SentenceBERT-KoBERT README: correlations x 100, one row a model, as Markdown."""
+    columns = [
+        f"{similarity} {correlation}"
+        for similarity in ("Cosine", "Euclidean", "Manhattan", "Dot")
+        for correlation in ("Pearson", "Spearman")
+    ]
+    values = [f"{100 * getattr(metrics, column.lower().replace(' ', '_')):.2f}" for column in columns]
+    widths = [max(len(c), len(v)) for c, v in zip(columns, values, strict=True)]
+    label = Path(name).name or name
+    lines = [
+        f"| {'Model':<{len(label)}} | " + " | ".join(c.ljust(w) for c, w in zip(columns, widths, strict=True)) + " |",
+        f"|{'-' * (max(len(label), 5) + 2)}|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|",
+        f"| {label:<5} | " + " | ".join(v.rjust(w) for v, w in zip(values, widths, strict=True)) + " |",
+    ]
+    sys.stdout.write("\n".join([*lines, f"{metrics.pair_count} pairs"]) + "\n")
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user is one line on standard error and exit code 2."""
+    try:
+        app()
+    except KosearchError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(_EXIT_USER_ERROR)

@@ -1,0 +1,17 @@
+"""The named recipes, one small file each."""
+
+from dataclasses import replace
+
+from trainer.errors import RecipeError
+from trainer.recipe import Recipe
+from trainer.recipes import mini_ko, smoke
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (mini_ko.RECIPE, smoke.RECIPE)}
+
+
+def find_recipe(name: str, seed: int | None = None) -> Recipe:
+    """The recipe of that name, with another seed if one is given. Raises RecipeError that lists the known names."""
+    recipe = RECIPES.get(name)
+    if recipe is None:
+        raise RecipeError(f"unknown recipe {name!r}; known: {', '.join(sorted(RECIPES))}")
+    return recipe if seed is None else replace(recipe, seed=seed)
