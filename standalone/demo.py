@@ -59,7 +59,7 @@ def main() -> int:
     if left:
         _say(f"아직 실행 중입니다 / still running: {left}")
     if not failures and not left:
-        _say(f"\n모두 맞았습니다 / all answers are right ({time.monotonic() - began:.1f} s). 다음 / next: README.md")
+        _say(f"\nREADME의 세 질의가 맞았습니다 / the three README queries are right ({time.monotonic() - began:.1f} s). 다음 / next: README.md")
     return 1 if failures or left else 0
 
 
@@ -97,4 +97,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as error:  # the command has said what is wrong
+        sys.exit(error.returncode)
