@@ -111,7 +111,7 @@ def write_documents(path: Path, count: int) -> Path:
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
             text = (
-                f"제{number}조 이 조례는 {number % 97}번 구역의 시설을 {number % 13}월부터 주민에게 여는 데 필요한 것을 정한다. "
+                f"제{number}조 이 조례는 {number % 97}번 구역의 시설을 {number % 13}월부터 연다. "
                 f"시설 관리자는 하루 {number % 24}시간 문을 열고, 이용료 {number * 10}원을 받는다."
             )
             file.write(json.dumps({"id": f"doc-{number}", "title": f"제{number}조", "text": text}) + "\n")

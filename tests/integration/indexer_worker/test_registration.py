@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.integration.indexer_worker.neighbours import environment
 
 ROOT = Path(__file__).parents[3]
