@@ -40,6 +40,13 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("--kill", action="append", default=[], choices=["worker", "store", "broker", "encoder"])
     parser.add_argument("--data-dir", type=Path, help="keep the stack's data here (default: a folder that is removed)")
+    parser.add_argument(
+        "--expected",
+        type=int,
+        nargs=2,
+        metavar=("DOCUMENTS", "CHUNKS"),
+        help="counted by an earlier run with the same tokenizer and max_tokens; spares counting again",
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data_dir = (arguments.data_dir or Path(folder)).resolve()
@@ -47,15 +54,15 @@ def main() -> None:
         up = [_KOSEARCH, "up", "--detach", "--data-dir", str(data_dir)]
         subprocess.run(up, check=True, env={**os.environ, **ports}, stdout=sys.stderr)
         try:
-            figures = _index(arguments.source.resolve(), data_dir, arguments.kill)
+            figures = _index(arguments.source.resolve(), data_dir, arguments.kill, arguments.expected)
         finally:
             subprocess.run([_KOSEARCH, "down", "--data-dir", str(data_dir)], check=True, stdout=sys.stderr)
     print_report("index_corpus", figures)
 
 
-def _index(source: Path, data_dir: Path, kills: list[str]) -> dict[str, object]:
+def _index(source: Path, data_dir: Path, kills: list[str], expected: list[int] | None) -> dict[str, object]:
     settings = load_settings(data_dir)
-    expected_documents, expected_chunks = _expected(source, settings)
+    expected_documents, expected_chunks = expected or _expected(source, settings)
     with Client(settings.encoder) as client:
         job_id = client.submit_job(_COLLECTION, [source], SourceFields())
         progress = _watch(client, job_id, data_dir, list(kills))
