@@ -71,9 +71,10 @@ def test_it_finishes_calls_in_flight_on_sigint(service: tuple[subprocess.Popen[b
     process, address = service
     with grpc.insecure_channel(address) as channel:
         stub = encoder_pb2_grpc.EncoderStub(channel)
-        calls = [stub.Encode.future(encoder_pb2.EncodeRequest(texts=["치타 " * 90] * 40), timeout=30) for _ in range(4)]
+        calls = [stub.Encode.future(encoder_pb2.EncodeRequest(texts=["치타 " * 30] * 40), timeout=30) for _ in range(4)]
         grpc.channel_ready_future(channel).result(timeout=5)
-        stub.Info(encoder_pb2.InfoRequest(), timeout=5)  # on the same connection behind the calls: they have arrived
+        # On the same connection behind the calls, all within one flow-control window: they have arrived.
+        stub.Info(encoder_pb2.InfoRequest(), timeout=5)
         process.send_signal(signal.SIGINT)
         assert [len(call.result().token_counts) for call in calls] == [40] * 4
     assert process.wait(timeout=10) == 0
