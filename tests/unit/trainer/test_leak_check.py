@@ -49,3 +49,29 @@ def test_every_evaluation_set_of_a_folder_is_protected(tmp_path: Path) -> None:
     protected = ["둘째 문장", "가설", "클루 전제", "질문", "미라클 질문"]
     assert check.clean("source", [(text, "무관") for text in protected]) == []
     assert korquad_titles(tmp_path) == {"제목"}
+
+
+def test_a_near_duplicate_is_removed_and_counted_apart_with_an_example() -> None:
+    check = LeakCheck()
+    check.protect("KorSTS sts-test", ["한 남자가 첼로를 조율하고 있다."])
+    examples = [("남자가 첼로를 조율하고 있다.", "무관"), ("여자가 노래를 부른다.", "무관")]
+    assert check.clean("nli", examples) == examples[1:]
+    assert check.removed == {"nli | KorSTS sts-test (near)": 1}
+    assert check.near_matches == {
+        "nli | KorSTS sts-test (near)": [("남자가 첼로를 조율하고 있다.", "한남자가첼로를조율하고있다")]
+    }
+
+
+def test_a_source_that_several_stages_read_counts_once() -> None:
+    check = LeakCheck()
+    check.protect("set", ["시험 문장 하나", "시험 문장 둘"])
+    check.clean("nli", [("시험 문장 하나", "")])
+    check.clean("nli", [("시험 문장 하나", ""), ("시험 문장 둘", "")])
+    assert check.removed == {"nli | set": 2}
+
+
+def test_a_text_protected_after_the_first_check_is_near_matched_too() -> None:
+    check = LeakCheck()
+    check.clean("nli", [("무관한 문장", "")])
+    check.protect("set", ["한 남자가 첼로를 조율하고 있다."])
+    assert check.clean("nli", [("남자가 첼로를 조율하고 있다.", "")]) == []
