@@ -1,4 +1,4 @@
-"""How fast is the CPU engine, by precision: one text alone, and full batches? Prints JSON.
+"""How fast is the CPU engine, by precision, and what memory does it take? One text alone, full batches. Prints JSON.
 
     python benchmarks/encode_latency.py [--layers 4] [--dim 384] [--threads 0] [--seconds 5]
 
@@ -6,23 +6,31 @@ Random weights, so speed only; lengths as of Korean sentences (lognormal, 21 tok
 """
 
 import argparse
+import gc
 import json
 import os
 import platform
 import subprocess
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
+import openvino as ov
+import psutil
 from numpy.typing import NDArray
 
-from encoder_service.engines.bert_graph import BertConfig, build_bert_graph
+from encoder_service.engines.bert_graph import build_bert_graph
 from encoder_service.engines.cpu import CpuEngine, Precision
+from kosearch.architecture import BertConfig
+from kosearch.int8_weights import Int8Matrix, quantise_weights
 
 SEED = 0
 VOCABULARY_SIZE = 24_000
 BATCH_TOKENS = 4096
 SINGLE_LENGTHS = (8, 22, 60, 200)
-PRECISIONS: tuple[Precision, ...] = ("f32", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
 
 
 def main() -> None:
@@ -36,16 +44,45 @@ def main() -> None:
     random = np.random.default_rng(SEED)
     config = BertConfig(arguments.layers, arguments.dim // 64, arguments.dim, 512, 1e-12)
     weights = random_weights(config, random)
-    engines = {
-        precision: CpuEngine(build_bert_graph(config, weights), config.dim, precision, arguments.threads)
-        for precision in PRECISIONS
-    }
+    engines = {precision: build_engine(config, weights, precision, arguments.threads) for precision in PRECISIONS}
     works: dict[str, list[NDArray[np.int32]]] = {
         f"one_text_of_{length}": [random.integers(4, VOCABULARY_SIZE, length).astype(np.int32)]
         for length in SINGLE_LENGTHS
     } | {"batch": sentences(random)}
     figures = {name: figures_of(engines, work, arguments.seconds) for name, work in works.items()}
-    print(json.dumps({**circumstances(), "arguments": vars(arguments), "figures": figures}, indent=1))  # noqa: T201
+    memory_mib = {precision: in_new_process(memory_of, config, precision) for precision in PRECISIONS}
+    report = {**circumstances(), "arguments": vars(arguments), "memory_mib": memory_mib, "figures": figures}
+    print(json.dumps(report, indent=1))  # noqa: T201
+
+
+def build_engine(
+    config: BertConfig, weights: dict[str, NDArray[np.float32]], precision: Precision, threads: int
+) -> CpuEngine:
+    """Compile the model; for int8 from weights as a model directory's int8 file holds them."""
+    chosen: dict[str, NDArray[np.float32] | Int8Matrix] = dict(weights)
+    if precision == "int8":
+        chosen = {
+            name: tensor if isinstance(tensor, Int8Matrix) else tensor.astype(np.float32)
+            for name, tensor in quantise_weights(weights).items()
+        }
+    return CpuEngine(build_bert_graph(config, chosen), config.dim, precision, threads)
+
+
+def memory_of(config: BertConfig, precision: Precision) -> int:
+    """Return the resident MiB that an engine adds to this process, which should be a new one."""
+    ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # the library itself is loaded before counting
+    before = psutil.Process().memory_info().rss
+    engine = build_engine(config, random_weights(config, np.random.default_rng(SEED)), precision, threads=1)
+    gc.collect()
+    added = psutil.Process().memory_info().rss - before
+    del engine
+    return added >> 20
+
+
+def in_new_process(measure: Callable[[BertConfig, Precision], int], config: BertConfig, precision: Precision) -> int:
+    """Call `measure` where no other engine has left memory to be used again."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, config, precision).result()
 
 
 def figures_of(

@@ -1,15 +1,18 @@
-"""The encoder service: `python -m encoder_service [--data-dir D]`."""
+"""The encoder service: `python -m encoder_service [--data-dir D]`, or `--check MODEL` to compare a model and end."""
 
 import argparse
 import asyncio
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
 
 from encoder_service.engines.cpu import CpuEngine
 from encoder_service.golden import MIN_COSINE, check_golden_embeddings
+from encoder_service.model_check import check_model
 from encoder_service.server import check_address, serve_until_signal
 from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import KosearchError
@@ -22,9 +25,16 @@ def main() -> int:
     """Serve until stopped. Returns 0, or 2 when a setting or the model does not allow a start."""
     parser = argparse.ArgumentParser(prog="python -m encoder_service", description="Encodes and searches over gRPC.")
     parser.add_argument("--data-dir", type=Path, help="data directory of the stack (default: KOSEARCH_DATA_DIR)")
+    parser.add_argument(
+        "--check", type=Path, metavar="MODEL", help="compare this model with its golden embeddings, print JSON and end"
+    )
     arguments = parser.parse_args()
     try:
         settings = load_settings(arguments.data_dir)
+        if arguments.check is not None:
+            check = check_model(arguments.check, settings.encoder.threads)
+            sys.stdout.write(json.dumps(asdict(check)) + "\n")
+            return 0
         configure_logs("encoder_service", settings.log.level, settings.log.format)
         _run(settings)
     except KosearchError as error:

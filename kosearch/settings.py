@@ -41,8 +41,10 @@ class EncoderSettings(_Section):
         None, min_length=1, description="key that callers must send; none: only loopback may be bound"
     )
     model: Path = Field(_SHIPPED_MODEL, description="model directory")
-    precision: Literal["bf16", "f32"] = Field(
-        "bf16", description="number format the CPU engine computes in; bf16 where the CPU has it, f32 elsewhere"
+    precision: Literal["bf16", "f32", "int8"] = Field(
+        "bf16",
+        description="number format of the CPU engine: bf16 where the CPU has it, f32 elsewhere; int8: weights of a "
+        "quarter the size, for models that offer it",
     )
     threads: int = Field(0, ge=0, le=256, description="threads of the CPU engine; 0: one per core")
     max_batch_tokens: int = Field(4096, ge=256, le=1_048_576, description="tokens in one batch of the engine")

@@ -9,65 +9,25 @@ Source: Devlin et al. 2019 (BERT); names of the tensors as in `transformers.Bert
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset15 as ops
 
+from kosearch.architecture import BertConfig
 from kosearch.errors import ModelError
+from kosearch.int8_weights import Int8Matrix
 
-Weights = Mapping[str, NDArray[np.float32]]
+Weights = Mapping[str, NDArray[np.float32] | Int8Matrix]
 
 _MASKED = -1e4  # far below every attention score, and still a number in bf16
 
 
-@dataclass(frozen=True, slots=True)
-class BertConfig:
-    """What of config.json decides the graph."""
-
-    layers: int
-    heads: int
-    dim: int
-    max_positions: int
-    layer_norm_eps: float
-
-    @classmethod
-    def parse(cls, config: Mapping[str, Any]) -> "BertConfig":
-        """Read config.json. Raises ModelError naming what this engine cannot run."""
-        _require(config, "model_type", "bert", default=None)
-        _require(config, "hidden_act", "gelu", default="gelu")
-        _require(config, "position_embedding_type", "absolute", default="absolute")
-        _require(config, "is_decoder", False, default=False)
-        try:
-            parsed = cls(
-                layers=int(config["num_hidden_layers"]),
-                heads=int(config["num_attention_heads"]),
-                dim=int(config["hidden_size"]),
-                max_positions=int(config["max_position_embeddings"]),
-                layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"config.json lacks a usable {error}; export the model again") from error
-        if parsed.layers < 0 or parsed.heads < 1 or parsed.dim % parsed.heads:
-            raise ModelError(
-                f"config.json: {parsed.layers} layers of {parsed.heads} heads over {parsed.dim} numbers is no BERT"
-            )
-        return parsed
-
-
-def _require(config: Mapping[str, Any], key: str, supported: object, *, default: object) -> None:
-    found = config.get(key, default)
-    if found != supported:
-        raise ModelError(
-            f"config.json has {key} = {found!r}; the CPU engine runs {supported!r} only: choose another base model"
-        )
-
-
 def build_bert_graph(config: BertConfig, weights: Weights) -> ov.Model:
     """Build the encoder with free numbers of rows and row tokens. Raises ModelError on a missing or misshapen tensor.
+
+    An Int8Matrix stays int8 in memory and is widened where it is used; the arithmetic is that of the other weights.
 
     Inputs, int32 of shape (rows, row_tokens): `token_ids`; `position_ids`, from 0 for each text; `segment_ids`, equal
     for the tokens of one text and for nothing else in the row.
@@ -93,12 +53,12 @@ class _Builder:
         self._prefix = "bert." if "bert.embeddings.word_embeddings.weight" in weights else ""
 
     def embeddings(self, token_ids: ov.Node, position_ids: ov.Node) -> ov.Node:
-        words = self._tensor("embeddings.word_embeddings.weight", None, self._config.dim)
+        words = self._matrix("embeddings.word_embeddings.weight", None, self._config.dim)
         positions = self._tensor("embeddings.position_embeddings.weight", self._config.max_positions, self._config.dim)
         # Every token is of type 0, so that its row joins the position table: one lookup less at run time.
         types = self._tensor("embeddings.token_type_embeddings.weight", None, self._config.dim)
         summed = ops.add(
-            ops.gather(ops.constant(words), token_ids, 0),
+            self._rows(words, token_ids),
             ops.gather(ops.constant(positions + types[0]), position_ids, 0),
         )
         return self._layer_norm(summed, "embeddings.LayerNorm")
@@ -130,10 +90,24 @@ class _Builder:
         return ops.transpose(split, ops.constant([0, 2, 1, 3]))  # (rows, heads, tokens, head_dim)
 
     def _linear(self, hidden: ov.Node, name: str) -> ov.Node:
-        weight = self._tensor(f"{name}.weight", None, None)  # (out, in)
+        weight = self._matrix(f"{name}.weight", None, None)  # (out, in)
         bias = self._tensor(f"{name}.bias", weight.shape[0])
-        product = ops.matmul(hidden, ops.constant(weight), transpose_a=False, transpose_b=True)
+        product = ops.matmul(hidden, self._widened(weight), transpose_a=False, transpose_b=True)
         return ops.add(product, ops.constant(bias))
+
+    def _rows(self, table: NDArray[np.float32] | Int8Matrix, row_ids: ov.Node) -> ov.Node:
+        if not isinstance(table, Int8Matrix):
+            return ops.gather(ops.constant(table), row_ids, 0)
+        # Looked up first and widened then, so that a large vocabulary is never float in memory.
+        values = ops.convert(ops.gather(ops.constant(table.values), row_ids, 0), np.float32)
+        return ops.multiply(values, ops.gather(ops.constant(table.scales[:, None]), row_ids, 0))
+
+    def _widened(self, matrix: NDArray[np.float32] | Int8Matrix) -> ov.Node:
+        if not isinstance(matrix, Int8Matrix):
+            return ops.constant(matrix)
+        # The very pattern in which OpenVINO knows compressed weights, and keeps them so where the CPU allows it.
+        values = ops.convert(ops.constant(matrix.values), np.float32)
+        return ops.multiply(values, ops.constant(matrix.scales[:, None]))
 
     def _layer_norm(self, hidden: ov.Node, name: str) -> ov.Node:
         centred = ops.mvn(
@@ -147,6 +121,10 @@ class _Builder:
         return ops.add(scaled, ops.constant(self._tensor(f"{name}.bias", self._config.dim)))
 
     def _tensor(self, name: str, *shape: int | None) -> NDArray[np.float32]:
+        tensor = self._matrix(name, *shape)
+        return tensor.dequantised() if isinstance(tensor, Int8Matrix) else tensor
+
+    def _matrix(self, name: str, *shape: int | None) -> NDArray[np.float32] | Int8Matrix:
         try:
             tensor = self._weights[self._prefix + name]
         except KeyError:
@@ -157,4 +135,4 @@ class _Builder:
             wanted is not None and wanted != found for wanted, found in zip(shape, tensor.shape, strict=True)
         ):
             raise ModelError(f"model.safetensors: {name} has shape {tensor.shape}, config.json asks for {shape}")
-        return np.ascontiguousarray(tensor, dtype=np.float32)
+        return tensor if isinstance(tensor, Int8Matrix) else np.ascontiguousarray(tensor, dtype=np.float32)

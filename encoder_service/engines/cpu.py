@@ -12,9 +12,10 @@ from encoder_service.engines.bert_graph import build_bert_graph
 from encoder_service.engines.engine import Embeddings, TokenIds
 from encoder_service.engines.packing import PackedRows, choose_row_tokens, lay_out, pack
 from encoder_service.engines.sentence_bert import read_sentence_bert
+from kosearch.architecture import Pooling
 from kosearch.model_directory import ModelDirectory
 
-Precision = Literal["bf16", "f32"]
+Precision = Literal["bf16", "f32", "int8"]
 
 _WARM_UP_LENGTHS = (32, 64, 96, 128)
 
@@ -22,15 +23,21 @@ _WARM_UP_LENGTHS = (32, 64, 96, 128)
 class CpuEngine:
     """An `Engine` on the cores of this machine. Not safe for two threads at once."""
 
-    def __init__(self, graph: ov.Model, dim: int, precision: Precision, threads: int) -> None:
-        """Compile the graph; `threads` 0 stands for one per core that this process may use."""
+    def __init__(
+        self, graph: ov.Model, dim: int, precision: Precision, threads: int, pooling: Pooling = Pooling.MEAN
+    ) -> None:
+        """Compile the graph; `threads` 0 stands for one per core that this process may use.
+
+        The precision int8 is that of the graph's weights; its arithmetic is bf16 where the CPU has it, else f32.
+        """
         self._dim = dim
+        self._pooling = pooling
         core = ov.Core()
         # A CPU without bf16 would emulate it, slower than f32 and less exact.
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        self.precision: Precision = precision if has_bf16 else "f32"
+        self.precision: Precision = "f32" if precision == "bf16" and not has_bf16 else precision
         options = {
-            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 and precision != "f32" else "f32",
             "INFERENCE_NUM_THREADS": threads or len(os.sched_getaffinity(0)),
             "NUM_STREAMS": 1,
             # The workers of an indexing job share the cores: a pinned thread would wait for the one it is pinned to.
@@ -44,8 +51,9 @@ class CpuEngine:
     @classmethod
     def load(cls, model: ModelDirectory, precision: Precision, threads: int) -> "CpuEngine":
         """Build the engine from a model directory. Raises ModelError when the model is of another kind."""
-        config, weights = read_sentence_bert(model)
-        return cls(build_bert_graph(config, weights), config.dim, precision, threads)
+        architecture, weights = read_sentence_bert(model, in_int8=precision == "int8")
+        bert = architecture.bert
+        return cls(build_bert_graph(bert, weights), bert.dim, precision, threads, architecture.pooling)
 
     @property
     def dim(self) -> int:
@@ -58,7 +66,8 @@ class CpuEngine:
         rows = lay_out(token_ids, pack(lengths, choose_row_tokens(lengths)))
         inputs = [rows.token_ids, rows.position_ids, rows.segment_ids]
         hidden = self._request.infer(inputs, share_inputs=True, share_outputs=True)[0]  # (rows, row_tokens, dim)
-        return _unit_rows(_mean_of_texts(hidden.reshape(-1, self._dim), rows))
+        hidden = hidden.reshape(-1, self._dim)
+        return _unit_rows(hidden[rows.offsets] if self._pooling is Pooling.CLS else _mean_of_texts(hidden, rows))
 
     def _warm_up(self) -> None:
         """Meet the shapes of single short texts before the first caller does."""
