@@ -13,9 +13,11 @@ from rich.console import Console
 
 from kosearch.errors import KosearchError
 from kosearch.sts_metrics import StsMetrics, read_sts_pairs
-from trainer.errors import TrainingDataError
+from trainer.errors import TrainingDataError, TrainingInterruptedError
 
 _EXIT_USER_ERROR = 2
+# 128 + SIGINT, as shells count. Source: bash's manual, "Exit Status".
+_EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train, evaluate and export Korean sentence encoders."
@@ -30,17 +32,28 @@ def train(
     ),
     output: Annotated[Path | None, typer.Option(help="Model directory to write; default models/RECIPE.")] = None,
     base_model: Annotated[
-        str | None, typer.Option(help="Start from this model (directory or hub id) instead of the recipe's foundation.")
+        str | None, typer.Option(help="Start from this model (directory or hub id) instead of the recipe's own.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Imitate this model (directory or hub id) where the recipe wants a teacher.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Replace the recipe's seed.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run that was stopped, exactly.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew where a finished model or an unfinished run lies.")
+    ] = False,
 ) -> None:
     """Train a recipe and write a sentence-transformers model with its TensorBoard logs."""
     from trainer.recipes import find_recipe  # noqa: PLC0415  (torch loads for seconds; --help must not wait for it)
+    from trainer.run import Start  # noqa: PLC0415
     from trainer.train import run_recipe  # noqa: PLC0415
 
+    if resume and overwrite:
+        raise typer.BadParameter("--resume continues a run and --overwrite discards it: give one of them")
     if not data.is_dir():
         raise TrainingDataError(data, "no such folder; say where the training data is with --data")
-    run_recipe(find_recipe(recipe, seed), data, output or Path("models") / recipe, base_model)
+    start = Start.RESUME if resume else Start.OVERWRITE if overwrite else Start.NEW
+    run_recipe(find_recipe(recipe, seed), data, output or Path("models") / recipe, base_model, teacher, start)
 
 
 @app.command()
@@ -136,4 +149,4 @@ def main() -> None:
         app()
     except KosearchError as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(_EXIT_USER_ERROR)
+        sys.exit(_EXIT_INTERRUPTED if isinstance(error, TrainingInterruptedError) else _EXIT_USER_ERROR)

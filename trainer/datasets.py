@@ -25,16 +25,17 @@ from trainer.errors import TrainingDataError
 Pair: TypeAlias = tuple[str, str]  # anchor, positive
 Triplet: TypeAlias = tuple[str, str, str]  # anchor, positive, hard negative
 ScoredPair: TypeAlias = tuple[str, str, float]  # two texts, score in [0, 1]
+LabelledPair: TypeAlias = tuple[str, str, int]  # premise, hypothesis, index into NLI_LABELS
 
 _HIGHEST_STS_SCORE = 5.0
 _HEADER_ONLY_IN_FIRST = 1
 _SENTENCE_END = re.compile(r"(?<=[다요까죠음함임][.?!])\s+|\n+")
-# KorNLI's own file names and KLUE's; the loader takes whichever a user has.
-_NLI_FILES = (
-    ("klue/klue_nli_train.tsv", 1),
-    ("kornlu/snli_1.0_train.ko.tsv", 0),
-    ("kornlu/multinli.train.ko.tsv", 0),
-)
+# KorNLI's own file names and KLUE's, each with the columns to skip; the loader takes whichever a user has.
+_KLUE_NLI_FILES = (("klue/klue_nli_train.tsv", 1),)
+_KORNLI_FILES = (("kornlu/snli_1.0_train.ko.tsv", 0), ("kornlu/multinli.train.ko.tsv", 0))
+NLI_LABELS = ("contradiction", "entailment", "neutral")
+# SNLI's own mark of a row on which its annotators did not agree; KorNLI translated these rows as well.
+_NO_AGREEMENT = "-"
 
 
 def korsts_train(folder: Path) -> list[ScoredPair]:
@@ -59,6 +60,19 @@ def klue_sts_train(folder: Path) -> list[ScoredPair]:
             raise TrainingDataError(path, f"label {score} is outside 0-5", line_number)
         pairs.append((normalise(first), normalise(second), score / _HIGHEST_STS_SCORE))
     return pairs
+
+
+def nli_labelled(folder: Path) -> list[LabelledPair]:
+    """(premise, hypothesis, label) of KorNLI train when a user has it, else of KLUE-NLI.
+
+    Source: Ham et al., 2020 (KorNLI); Park et al., 2021 (KLUE). Both CC BY-SA 4.0.
+    """
+    has_kornli = any((folder / name).is_file() for name, _ in _KORNLI_FILES)
+    return [
+        (premise, hypothesis, NLI_LABELS.index(label))
+        for rows in _nli_rows(folder, _KORNLI_FILES if has_kornli else _KLUE_NLI_FILES)
+        for premise, hypothesis, label in rows
+    ]
 
 
 def nli_triplets(folder: Path) -> list[Triplet]:
@@ -221,15 +235,30 @@ def read_table(
 
 
 def _nli_by_premise(folder: Path) -> Iterator[dict[str, dict[str, list[str]]]]:
-    paths = [(folder / name, skip) for name, skip in _NLI_FILES if (folder / name).is_file()]
-    if not paths:
-        raise TrainingDataError(folder / _NLI_FILES[0][0], "file is missing")
-    for path, skipped_columns in paths:
+    for rows in _nli_rows(folder, (*_KLUE_NLI_FILES, *_KORNLI_FILES)):
         by_premise: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-        for _, row in read_table(path, 3 + skipped_columns):
-            premise, hypothesis, label = row[skipped_columns:]
-            by_premise[normalise(premise)][label].append(normalise(hypothesis))
+        for premise, hypothesis, label in rows:
+            by_premise[premise][label].append(hypothesis)
         yield by_premise
+
+
+def _nli_rows(folder: Path, files: Iterable[tuple[str, int]]) -> Iterator[Iterator[tuple[str, str, str]]]:
+    """For each file that is there its (premise, hypothesis, label) rows. Raises TrainingDataError when none is."""
+    paths = [(folder / name, skip) for name, skip in files if (folder / name).is_file()]
+    if not paths:
+        raise TrainingDataError(folder / _KLUE_NLI_FILES[0][0], "file is missing")
+    for path, skipped_columns in paths:
+        yield _nli_file_rows(path, skipped_columns)
+
+
+def _nli_file_rows(path: Path, skipped_columns: int) -> Iterator[tuple[str, str, str]]:
+    for line_number, row in read_table(path, 3 + skipped_columns):
+        premise, hypothesis, label = row[skipped_columns:]
+        if label == _NO_AGREEMENT:
+            continue
+        if label not in NLI_LABELS:
+            raise TrainingDataError(path, f"unknown label {label!r}; known: {', '.join(NLI_LABELS)}", line_number)
+        yield normalise(premise), normalise(hypothesis), label
 
 
 def _topics(path: Path) -> Iterator[tuple[str, str]]:

@@ -1,9 +1,13 @@
-"""What can go wrong with a user's training data, named by file and line.
+"""What can go wrong with a training run, in words that say what to do.
 
 KosearchError
 `-- TrainerError
-    |-- TrainingDataError    a data file is missing, truncated or malformed
-    `-- RecipeError          a recipe is unknown or cannot be run as asked
+    |-- TrainingDataError         a data file is missing, truncated or malformed; named by file and line
+    |-- RecipeError               a recipe is unknown or cannot be run as asked
+    |-- ResumeError               a run cannot be continued, or a new one would destroy an old one
+    |-- TrainingDivergedError     the loss is no longer a number
+    |-- DiskFullError             no disk left for a checkpoint or a model
+    `-- TrainingInterruptedError  Ctrl-C or SIGTERM; the run can be continued
 """
 
 from __future__ import annotations
@@ -36,3 +40,27 @@ class TrainingDataError(TrainerError):
 
 class RecipeError(TrainerError):
     """A recipe is unknown or cannot be run as asked."""
+
+
+class ResumeError(TrainerError):
+    """A run cannot be continued as asked, or a new one would destroy what an old one has left."""
+
+
+class TrainingDivergedError(TrainerError):
+    """A loss or gradient was infinite or not a number; no weight has been changed by it."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        self.stage = stage
+        self.step = step
+        super().__init__(
+            f"stage {stage!r}, step {step}: the loss is not a finite number. The last checkpoint is from before that; "
+            "--resume would meet the same batch, so lower the learning rate of the stage or look at its data"
+        )
+
+
+class DiskFullError(TrainerError):
+    """The disk, or the quota, has no room for what was to be written."""
+
+
+class TrainingInterruptedError(TrainerError):
+    """The user, or the machine, asked the run to stop."""

@@ -1,4 +1,4 @@
-"""The two losses that sentence-transformers does not have."""
+"""The loss of each objective: those of sentence-transformers, and the three that it does not have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,75 @@ from collections.abc import Iterable
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import (
+    CoSENTLoss,
+    CosineSimilarityLoss,
+    EmbedDistillLoss,
+    MatryoshkaLoss,
+    MultipleNegativesRankingLoss,
+    SoftmaxLoss,
+)
 from torch import Tensor, nn
+
+from trainer.datasets import NLI_LABELS
+from trainer.errors import RecipeError
+from trainer.recipe import Objective, Stage
+
+
+def build_loss(
+    objective: Objective,
+    model: SentenceTransformer,
+    stage: Stage,
+    teacher_dim: int = 0,
+    *,
+    is_distributed: bool = False,
+) -> nn.Module:
+    """The loss of an objective, on every Matryoshka dimension when the stage names some.
+
+    `teacher_dim` is the length of the labels of an embedding distillation. When `is_distributed`, negatives come from
+    the batches of all processes. Raises RecipeError for Matryoshka dimensions that the model does not have.
+    """
+    loss = _whole_embedding_loss(objective, model, stage, teacher_dim, is_distributed)
+    # A classifier reads the whole embedding and a teacher has its own length: neither can be cut.
+    cuttable = objective not in {Objective.CLASSIFICATION, Objective.DISTILLATION, Objective.EMBEDDING_DISTILLATION}
+    if not stage.matryoshka_dims or not cuttable:
+        return loss
+    dim = embedding_dim(model)
+    if max(stage.matryoshka_dims) > dim:
+        raise RecipeError(
+            f"stage {stage.name!r} wants {max(stage.matryoshka_dims)} dimensions and the model has {dim}; "
+            "take a wider --base-model"
+        )
+    return MatryoshkaLoss(model, loss, sorted({*stage.matryoshka_dims, dim}, reverse=True))
+
+
+def embedding_dim(model: SentenceTransformer) -> int:
+    """Length of the model's embeddings."""
+    dim = model.get_embedding_dimension()
+    if dim is None:
+        raise RecipeError("the base model does not say how long its embeddings are; take another --base-model")
+    return dim
+
+
+def _whole_embedding_loss(  # noqa: PLR0911  (one return an objective)
+    objective: Objective, model: SentenceTransformer, stage: Stage, teacher_dim: int, is_distributed: bool
+) -> nn.Module:
+    match objective:
+        case Objective.RANKING:
+            scale = 1.0 / stage.temperature
+            return MultipleNegativesRankingLoss(model, scale=scale, gather_across_devices=is_distributed)
+        case Objective.SIMILARITY:
+            return CorrelationLoss(model)
+        case Objective.REGRESSION:
+            return CosineSimilarityLoss(model)
+        case Objective.COSENT:
+            return CoSENTLoss(model)
+        case Objective.CLASSIFICATION:
+            return SoftmaxLoss(model, embedding_dim(model), num_labels=len(NLI_LABELS))
+        case Objective.DISTILLATION:
+            return NeighbourhoodDistillationLoss(model, stage.temperature)
+        case Objective.EMBEDDING_DISTILLATION:
+            return EmbeddingDistillationLoss(model, teacher_dim, stage.temperature)
 
 
 class NeighbourhoodDistillationLoss(nn.Module):
@@ -25,7 +93,31 @@ class NeighbourhoodDistillationLoss(nn.Module):
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """`labels` (batch, teacher dim). Returns the mean cross-entropy, a scalar."""
         student = self.model(next(iter(sentence_features)))["sentence_embedding"].float()  # (batch, dim)
-        return neighbourhood_cross_entropy(student, labels.float(), self.temperature)
+        unit = nn.functional.normalize(student, dim=1)  # (batch, dim)
+        return neighbourhood_cross_entropy(unit, labels.float(), self.temperature)
+
+
+class EmbeddingDistillationLoss(nn.Module):
+    """Teach the teacher's embedding itself, through a learned projection where it is of another length, and who is
+    whose neighbour.
+
+    Source: Reimers & Gurevych, EMNLP 2020 (embeddings as targets; by cosine here, so that lengths do not matter), with
+    the neighbourhoods of `NeighbourhoodDistillationLoss`, which need no projection and so form the student's own space.
+    """
+
+    def __init__(self, model: SentenceTransformer, teacher_dim: int, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        projection_dim = None if teacher_dim == embedding_dim(model) else teacher_dim
+        self.embedding = EmbedDistillLoss(model, distance_metric="cosine", projection_dim=projection_dim)
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """`labels` (batch, teacher dim), unit rows. Returns a scalar."""
+        student = self.model(next(iter(sentence_features)))["sentence_embedding"].float()  # (batch, dim)
+        distance = self.embedding.compute_loss_from_embeddings([student], [labels.float()])
+        unit = nn.functional.normalize(student, dim=1)  # (batch, dim)
+        return distance + neighbourhood_cross_entropy(unit, labels.float(), self.temperature)
 
 
 class CorrelationLoss(nn.Module):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset  # type: ignore[import-untyped]  # it ships no types
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import mine_hard_negatives
 
 from kosearch.text import normalise
 from trainer import datasets as labelled
@@ -21,14 +25,18 @@ from trainer.recipe import Objective, Source
 
 # Characters of a passage that a training pair keeps; the tokenizer cuts further.
 _PASSAGE_LENGTH = 240
+# Passages without an answer among which hard negatives are looked for, and how many of the nearest are looked at.
+_NEGATIVE_PAGES = 20_000
+_MINING_DEPTH = 50
 
 
 class ExampleSources:
     """Reads examples from one data folder. Corpora are read once and kept."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, teacher: str | None = None) -> None:
         self.folder = folder
         self._seed = seed
+        self._teacher = teacher
 
     @cached_property
     def leak_check(self) -> LeakCheck:
@@ -49,27 +57,62 @@ class ExampleSources:
         """All articles of the statutes."""
         return list(read_law_articles(self.folder))
 
-    def load(self, source: Source, objective: Objective) -> Dataset:
-        """The examples of a source, checked, thinned to its limit, repeated and shuffled."""
-        reader = _READERS[objective].get(source.name)
-        if reader is None:
-            known = ", ".join(sorted(_READERS[objective]))
-            raise RecipeError(f"unknown {objective} source {source.name!r}; known: {known}")
+    def load(self, source: Source, start_model: SentenceTransformer | None = None) -> Dataset:
+        """The examples of a source, checked, thinned to its limit, repeated and shuffled.
+
+        `start_model` finds the hard negatives of a source that asks for mined ones.
+        """
+        reader = _reader_of(source.name)
         rng = random.Random(f"{self._seed} {source.name}")
-        read = reader(self, rng)
+        read = reader.read(self, rng)
         if source.limit and isinstance(read, Iterator):  # a corpus, shuffled already: what is not needed is not made
             read = islice(read, source.limit + source.limit // 10)
         examples = self.leak_check.clean(source.name, read)
         if source.limit and len(examples) > source.limit:
             examples = rng.sample(examples, source.limit)
+        if reader.needs_teacher:
+            examples = self._taught([text for (text,) in examples])
+        if source.mined_negatives and start_model is not None:
+            examples = mine_negatives(
+                examples, self.negative_passages(source.name), start_model, source.mined_negatives
+            )
         repeated = [example for _ in range(source.repeat) for example in rng.sample(examples, len(examples))]
-        return _as_dataset(repeated, objective)
+        return _as_dataset(source.name, repeated, reader.form)
+
+    def negative_passages(self, source_name: str) -> list[str]:
+        """Passages beside a source's own positives among which hard negatives are looked for."""
+        if source_name != "open_domain":
+            return []
+        answers = {page_id for _, page_id in labelled.open_domain_queries(self.folder)}
+        others = [page for page in self.wikipedia if page.document_id not in answers]
+        rng = random.Random(f"{self._seed} negative passages")
+        pages = rng.sample(others, min(_NEGATIVE_PAGES, len(others)))
+        return [f"{normalise(page.title)} {normalise(page.text[:_PASSAGE_LENGTH])}" for page in pages]
+
+    def wikipedia_texts(self, page_limit: int) -> list[str]:
+        """Normalised pages, title first, for pretraining: all of them, or `page_limit` drawn evenly."""
+        rng = random.Random(f"{self._seed} pretraining")
+        pages = self.wikipedia
+        if page_limit and len(pages) > page_limit:
+            pages = rng.sample(pages, page_limit)
+        return [normalise(f"{page.title}. {page.text}") for page in pages]
+
+    def _taught(self, texts: list[str]) -> list[tuple[str, list[float]]]:
+        """Each text with the unit embedding of the run's teacher. Raises RecipeError when the run has none."""
+        if self._teacher is None:
+            raise RecipeError("this recipe imitates a teacher: name its hub id or directory with --teacher")
+        teacher = SentenceTransformer(self._teacher)
+        embeddings = teacher.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=True)
+        return [(text, row.tolist()) for text, row in zip(texts, embeddings, strict=True)]
 
     def korsts(self, _: random.Random) -> Iterable[labelled.ScoredPair]:
         return labelled.korsts_train(self.folder)
 
     def klue_sts(self, _: random.Random) -> Iterable[labelled.ScoredPair]:
         return labelled.klue_sts_train(self.folder)
+
+    def nli_labelled(self, _: random.Random) -> Iterable[labelled.LabelledPair]:
+        return labelled.nli_labelled(self.folder)
 
     def nli_triplets(self, _: random.Random) -> Iterable[labelled.Triplet]:
         return labelled.nli_triplets(self.folder)
@@ -111,6 +154,18 @@ class ExampleSources:
     def english_teacher(self, _: random.Random) -> Iterable[tuple[str, list[float]]]:
         return self.teacher_rows
 
+    def taught_sentences(self, rng: random.Random) -> Iterable[tuple[str]]:
+        """Every text of the labelled sets once."""
+        readers = (self.korsts, self.klue_sts, self.nli_triplets, self.paraphrases)
+        texts = (value for read in readers for example in read(rng) for value in example if isinstance(value, str))
+        return [(text,) for text in dict.fromkeys(texts)]
+
+    def taught_wikipedia(self, rng: random.Random) -> Iterator[tuple[str]]:
+        """A few sentences of each page."""
+        for page in shuffled(self.wikipedia, rng):
+            sentences = [s for s in labelled.sentences_of(page.text) if 10 <= len(s) <= 150]
+            yield from ((sentence,) for sentence in rng.sample(sentences, min(3, len(sentences))))
+
     def foundation_texts(self, step: int) -> Iterator[str]:
         """Texts from which tokenizer and static embeddings are made: a sample of each corpus, all labelled texts."""
         for page in self.wikipedia[::step]:
@@ -127,35 +182,96 @@ class ExampleSources:
                 yield from (value for value in example if isinstance(value, str))
 
 
-_Reader = Callable[[ExampleSources, random.Random], Iterable[Sequence[Any]]]
-_READERS: dict[Objective, dict[str, _Reader]] = {
-    Objective.RANKING: {
-        "nli_triplets": ExampleSources.nli_triplets,
-        "nli_pairs": ExampleSources.nli_pairs,
-        "paraphrases": ExampleSources.paraphrases,
-        "welfare": ExampleSources.welfare,
-        "open_domain": ExampleSources.open_domain,
-        "wikipedia_titles": ExampleSources.wikipedia_titles,
-        "wikipedia_cloze": ExampleSources.wikipedia_cloze,
-        "laws": ExampleSources.laws,
-        "precedents": ExampleSources.precedents,
-    },
-    Objective.SIMILARITY: {"korsts": ExampleSources.korsts, "klue_sts": ExampleSources.klue_sts},
-    Objective.DISTILLATION: {"english_teacher": ExampleSources.english_teacher},
+class Form(StrEnum):
+    """What the examples of a source are made of."""
+
+    PAIRS = "pairs"  # (anchor, positive[, hard negatives])
+    SCORED = "scored"  # (text, text, score in [0, 1])
+    LABELLED = "labelled"  # (premise, hypothesis, index of the label)
+    TAUGHT = "taught"  # (text, teacher's unit embedding)
+
+
+# The objectives that each form can be trained with; the first is the usual one.
+_OBJECTIVES = {
+    Form.PAIRS: (Objective.RANKING,),
+    Form.SCORED: (Objective.SIMILARITY, Objective.REGRESSION, Objective.COSENT),
+    Form.LABELLED: (Objective.CLASSIFICATION,),
+    Form.TAUGHT: (Objective.DISTILLATION, Objective.EMBEDDING_DISTILLATION),
 }
 
 
-def objective_of(source_name: str) -> Objective:
-    """The objective that a source is trained with. Raises RecipeError for a name that no reader has."""
-    for objective, readers in _READERS.items():
-        if source_name in readers:
-            return objective
-    raise RecipeError(f"unknown source {source_name!r}; known: {', '.join(sorted(all_source_names()))}")
+@dataclass(frozen=True, slots=True)
+class SourceReader:
+    """How a source is read. `needs_teacher`: it gives texts only, and the run's teacher their embeddings."""
+
+    form: Form
+    read: Callable[[ExampleSources, random.Random], Iterable[Sequence[Any]]]
+    needs_teacher: bool = False
 
 
-def all_source_names() -> set[str]:
-    """Every name that a recipe may use."""
-    return {name for readers in _READERS.values() for name in readers}
+SOURCES = {
+    "nli_labelled": SourceReader(Form.LABELLED, ExampleSources.nli_labelled),
+    "nli_triplets": SourceReader(Form.PAIRS, ExampleSources.nli_triplets),
+    "nli_pairs": SourceReader(Form.PAIRS, ExampleSources.nli_pairs),
+    "paraphrases": SourceReader(Form.PAIRS, ExampleSources.paraphrases),
+    "welfare": SourceReader(Form.PAIRS, ExampleSources.welfare),
+    "open_domain": SourceReader(Form.PAIRS, ExampleSources.open_domain),
+    "wikipedia_titles": SourceReader(Form.PAIRS, ExampleSources.wikipedia_titles),
+    "wikipedia_cloze": SourceReader(Form.PAIRS, ExampleSources.wikipedia_cloze),
+    "laws": SourceReader(Form.PAIRS, ExampleSources.laws),
+    "precedents": SourceReader(Form.PAIRS, ExampleSources.precedents),
+    "korsts": SourceReader(Form.SCORED, ExampleSources.korsts),
+    "klue_sts": SourceReader(Form.SCORED, ExampleSources.klue_sts),
+    "english_teacher": SourceReader(Form.TAUGHT, ExampleSources.english_teacher),
+    "taught_sentences": SourceReader(Form.TAUGHT, ExampleSources.taught_sentences, needs_teacher=True),
+    "taught_wikipedia": SourceReader(Form.TAUGHT, ExampleSources.taught_wikipedia, needs_teacher=True),
+}
+
+
+def objective_of(source: Source) -> Objective:
+    """What a source is trained with. Raises RecipeError for an unknown source and for an objective it cannot have."""
+    possible = _OBJECTIVES[_reader_of(source.name).form]
+    if source.objective is None:
+        return possible[0]
+    if source.objective not in possible:
+        raise RecipeError(f"source {source.name!r} can be trained with {', '.join(possible)}, not {source.objective}")
+    return source.objective
+
+
+def dataset_name(source: Source) -> str:
+    """The name of a source's examples inside a stage, which may train one source with two objectives."""
+    return source.name if source.objective is None else f"{source.name}_{source.objective}"
+
+
+def mine_negatives(
+    pairs: Sequence[Sequence[Any]], passages: list[str], model: SentenceTransformer, count: int
+) -> list[tuple[str, ...]]:
+    """(anchor, positive, `count` hard negatives) for each pair that has so many.
+
+    Negatives are the passages, or other pairs' positives, nearest to the anchor but at least 5 % farther than its own
+    positive: what is nearer is too often right as well. Source: NV-Retriever, Moreira et al., 2024 (TopK-PercPos).
+    """
+    if len(pairs) + len(passages) <= count:
+        raise RecipeError(f"{len(pairs)} pairs are too few to find {count} hard negatives in; is the data complete?")
+    mined = mine_hard_negatives(
+        _as_dataset("mining", [pair[:2] for pair in pairs], Form.PAIRS),
+        model,
+        corpus=passages or None,
+        range_max=min(_MINING_DEPTH, len(pairs) + len(passages) - 1),
+        relative_margin=0.05,
+        num_negatives=count,
+        output_format="n-tuple",
+        batch_size=64,
+        verbose=False,
+    )
+    return [tuple(row.values()) for row in mined]
+
+
+def _reader_of(source_name: str) -> SourceReader:
+    reader = SOURCES.get(source_name)
+    if reader is None:
+        raise RecipeError(f"unknown source {source_name!r}; known: {', '.join(sorted(SOURCES))}")
+    return reader
 
 
 def shuffled(documents: Iterable[Document], rng: random.Random) -> Iterator[Document]:
@@ -164,13 +280,15 @@ def shuffled(documents: Iterable[Document], rng: random.Random) -> Iterator[Docu
     yield from rng.sample(everything, len(everything))
 
 
-def _as_dataset(examples: Sequence[Sequence[Any]], objective: Objective) -> Dataset:
+def _as_dataset(source_name: str, examples: Sequence[Sequence[Any]], form: Form) -> Dataset:
     if not examples:
-        raise RecipeError("a source gave no example; is the data folder complete?")
+        raise RecipeError(f"source {source_name!r} gave no example; is the data folder complete?")
     columns = list(zip(*examples, strict=True))
+    negatives = ["negative", *(f"negative_{number}" for number in range(2, len(columns)))]
     names = {
-        Objective.RANKING: ["anchor", "positive", "negative"][: len(columns)],
-        Objective.SIMILARITY: ["sentence1", "sentence2", "score"],
-        Objective.DISTILLATION: ["sentence", "label"],
-    }[objective]
+        Form.PAIRS: ["anchor", "positive", *negatives][: len(columns)],
+        Form.SCORED: ["sentence1", "sentence2", "score"],
+        Form.LABELLED: ["sentence1", "sentence2", "label"],
+        Form.TAUGHT: ["sentence", "label"],
+    }[form]
     return Dataset.from_dict({name: list(column) for name, column in zip(names, columns, strict=True)})

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 
 class Objective(StrEnum):
-    """What a stage's examples are trained with."""
+    """What a source's examples are trained with; `losses.build_loss` makes the loss of each."""
 
-    RANKING = "ranking"  # (anchor, positive[, hard negative]): multiple negatives ranking
+    RANKING = "ranking"  # (anchor, positive[, hard negatives]): multiple negatives ranking
     SIMILARITY = "similarity"  # (text, text, score): correlation of cosines with scores
-    DISTILLATION = "distillation"  # (text, teacher embedding): neighbourhood distillation
+    REGRESSION = "regression"  # (text, text, score): squared error of the cosine
+    COSENT = "cosent"  # (text, text, score): order of cosines within the batch
+    CLASSIFICATION = "classification"  # (text, text, label): softmax over (u, v, |u - v|)
+    DISTILLATION = "distillation"  # (text, teacher embedding): who is whose neighbour
+    EMBEDDING_DISTILLATION = "embedding_distillation"  # the same, and the embedding itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +25,16 @@ class Source:
 
     name: a key of `mixture.SOURCES`
     limit: at most so many examples, drawn evenly; 0 takes all
-    repeat: how often the examples are seen in the stage
+    repeat: how often the examples are seen in an epoch
+    objective: what they are trained with; None takes the usual one of such examples
+    mined_negatives: so many hard negatives for each pair, found by the model that the stage starts from
     """
 
     name: str
     limit: int = 0
     repeat: int = 1
+    objective: Objective | None = None
+    mined_negatives: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +57,69 @@ class Foundation:
 class Stage:
     """One run of the sentence-transformers trainer over a mixture of sources, one source a batch.
 
-    layer_count: layers the encoder is given before the stage (added so that its function does not change)
-    embedding_learning_rate: of the token embeddings; a row is touched by few batches and its entries are near 1, so it
-        needs a hundred times the rate of the layers
+    layer_count: layers that an encoder without any is given before the stage (so that its function does not change)
+    embedding_learning_rate: of the token embeddings, where it is another; in a static encoder a row is touched by few
+        batches and its entries are near 1, so it needs a hundred times the rate of the layers
     max_tokens: texts are cut to so many tokens while training, for speed
+    matryoshka_dims: the loss is taken on so many leading dimensions too, each beside the whole embedding
+    max_steps: end after so many optimiser steps; 0 sees every epoch to its end
     """
 
     name: str
     sources: tuple[Source, ...]
-    layer_count: int
     batch_size: int
     learning_rate: float
-    embedding_learning_rate: float
     max_tokens: int
+    layer_count: int = 0
+    embedding_learning_rate: float | None = None
+    epochs: int = 1
     warmup_share: float = 0.05
     temperature: float = 0.05
+    matryoshka_dims: tuple[int, ...] = ()
     is_bf16: bool = True
     selects_on_dev: bool = False
+    max_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedLanguageStage:
+    """Pretraining of the encoder on Wikipedia: tokens are hidden and the encoder has to say which they were.
+
+    page_limit: at most so many Wikipedia pages, drawn evenly; 0 takes all
+    masked_share: of the tokens that are hidden
+    """
+
+    name: str
+    batch_size: int
+    learning_rate: float
+    max_tokens: int
+    page_limit: int = 0
+    epochs: int = 1
+    warmup_share: float = 0.05
+    masked_share: float = 0.15
+    is_bf16: bool = True
+    max_steps: int = 0
+
+
+AnyStage: TypeAlias = Stage | MaskedLanguageStage
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A named, reproducible run. `source` says where the method is from, `expected` what it gave us."""
+    """A named, reproducible run. `source` says where the method is from, `expected` what it gave us.
+
+    foundation: how the first encoder is made; a recipe has this or a base model
+    base_model: hub id or directory of the model to start from; `--base-model` replaces it
+    max_tokens: longest text that the finished model reads; 0 keeps the base model's own
+    teacher: hub id or directory of the model that sources named `taught_*` imitate; `--teacher` replaces it
+    """
 
     name: str
     source: str
     expected: str
-    stages: tuple[Stage, ...]
+    stages: tuple[AnyStage, ...]
     foundation: Foundation | None = None
+    base_model: str | None = None
+    max_tokens: int = 0
+    teacher: str | None = None
     seed: int = 42

@@ -1,4 +1,4 @@
-"""Run a recipe: foundation, then stage after stage of the sentence-transformers trainer."""
+"""Run a recipe: foundation or base model, then stage after stage of the sentence-transformers trainer."""
 
 from __future__ import annotations
 
@@ -6,39 +6,53 @@ import ctypes
 import json
 import shutil
 import sys
+import tempfile
 import time
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 import torch
+from accelerate import PartialState  # type: ignore[import-untyped]  # it ships no types
 from datasets import DatasetDict  # type: ignore[import-untyped]  # it ships no types
 from kiwipiepy import Kiwi
 from rich.progress import track
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_seed
 
+from trainer.checkpoints import (
+    delete_incomplete,
+    disk_failures_named,
+    facts_of,
+    mark_complete,
+    newest_checkpoint,
+    written_whole,
+)
 from trainer.encoder import add_layers, as_sentence_transformer, build_static_encoder, place_embeddings
 from trainer.errors import RecipeError
 from trainer.evaluate import DevEvaluator
 from trainer.foundation import initial_piece_embeddings, morpheme_table
-from trainer.losses import CorrelationLoss, NeighbourhoodDistillationLoss
-from trainer.mixture import ExampleSources, objective_of
+from trainer.losses import build_loss
+from trainer.masked_language import run_masked_language_stage
+from trainer.mixture import ExampleSources, dataset_name, objective_of
 from trainer.morpheme_vectors import MORPHEME_DIM
-from trainer.recipe import Foundation, Objective, Recipe, Stage
+from trainer.recipe import AnyStage, Foundation, MaskedLanguageStage, Objective, Recipe, Stage
+from trainer.run import Run, Start, prepare_examples, settle_former_run, work_folder
+from trainer.stage_trainer import EvaluateAtEnd, StageTrainer, Watch, heads_of, shared_arguments, train_from
+from trainer.stop_request import StopRequest
 from trainer.tokenizer import build_tokenizer, choose_pieces
 from trainer.word_statistics import count_words
 
 log = structlog.get_logger()
 
 _EVALUATIONS_PER_STAGE = 6
+# Other processes wait while the first lays the foundation, asks a teacher or mines negatives.
+_LONGEST_PREPARATION = timedelta(hours=12)
 # Source: glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
@@ -55,37 +69,126 @@ def keep_freed_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def run_recipe(recipe: Recipe, folder: Path, output: Path, base_model: str | None = None) -> SentenceTransformer:
+def run_recipe(
+    recipe: Recipe,
+    folder: Path,
+    output: Path,
+    base_model: str | None = None,
+    teacher: str | None = None,
+    start: Start = Start.NEW,
+) -> SentenceTransformer:
     """Train as the recipe says and write the model and its run report to `output`.
 
-    TensorBoard logs go to the folder beside it that ends in `-training`, as do checkpoints while a stage runs.
+    Checkpoints and TensorBoard logs go to the folder beside it that ends in `-training`; the checkpoints are deleted
+    when the model is written. `base_model` (hub id or directory) replaces the recipe's foundation or base model,
+    `teacher` its teacher. Under `accelerate launch` every process runs this and the first one writes.
 
-    `base_model` replaces the foundation: a hub id or a sentence-transformers directory.
+    Raises ResumeError when `start` does not fit what lies there, TrainingDivergedError, DiskFullError, and
+    TrainingInterruptedError after Ctrl-C or SIGTERM.
     """
     keep_freed_memory()
-    set_seed(recipe.seed)
-    output.mkdir(parents=True, exist_ok=True)
-    work = output.with_name(f"{output.name}-training")
-    started = time.monotonic()
-    sources = ExampleSources(folder, recipe.seed)
+    recipe = _with_models(recipe, base_model, teacher)
+    process = PartialState(timeout=_LONGEST_PREPARATION)
+    work = work_folder(output)
+    with StopRequest().listening() as stop, disk_failures_named(work):
+        settle_former_run(recipe, folder, output, process, start)
+        run = Run(recipe, work, ExampleSources(folder, recipe.seed, recipe.teacher), process, stop)
+        model, seconds = _run_stages(run)
+        if process.is_main_process:
+            output.mkdir(parents=True, exist_ok=True)
+            model.save_pretrained(str(output), create_model_card=False)
+            write_run_report(recipe, run.sources, seconds, output)
+            _delete_leftovers(work)
+        process.wait_for_everyone()
+    return model
+
+
+def _with_models(recipe: Recipe, base_model: str | None, teacher: str | None) -> Recipe:
+    recipe = replace(recipe, teacher=teacher or recipe.teacher)
     if base_model is not None:
-        model = SentenceTransformer(base_model, device="cpu")
-    elif recipe.foundation is not None:
-        model = lay_foundation(recipe.foundation, sources, recipe.seed, work / "foundation")
-    else:
+        recipe = replace(recipe, base_model=base_model, foundation=None)
+    if recipe.foundation is None and recipe.base_model is None:
         raise RecipeError(f"recipe {recipe.name!r} continues a model: give one with --base-model")
-    seconds = {"foundation": round(time.monotonic() - started, 1)}
-    for stage in recipe.stages:
-        stage_started = time.monotonic()
-        model = run_stage(model, stage, sources, recipe.seed, work)
-        seconds[stage.name] = round(time.monotonic() - stage_started, 1)
-        log.info("stage.finished", stage=stage.name, seconds=seconds[stage.name])
-    if recipe.foundation is not None:
-        model.max_seq_length = recipe.foundation.max_tokens
-    model.save_pretrained(str(output), create_model_card=False)
-    write_run_report(recipe, sources, seconds, output)
-    for leftover in (*work.glob("*/checkpoint-*"), *work.glob("*-start"), work / "foundation"):
-        shutil.rmtree(leftover)
+    return recipe
+
+
+def _run_stages(run: Run) -> tuple[SentenceTransformer, dict[str, float]]:
+    """The trained model, and the seconds that each part took. What an earlier session has finished is not redone."""
+    done = _first_model_once(run)
+    seconds: dict[str, float] = {"foundation": facts_of(done)["seconds"]}
+    for stage in run.recipe.stages:
+        done = _stage_once(run, stage, done)
+        seconds[stage.name] = facts_of(done)["seconds"]
+    model = load_encoder(str(done))
+    if run.recipe.max_tokens:
+        model.max_seq_length = run.recipe.max_tokens
+    elif run.recipe.foundation is not None:
+        model.max_seq_length = run.recipe.foundation.max_tokens
+    return model, seconds
+
+
+def _first_model_once(run: Run) -> Path:
+    folder = run.work / "start"
+    if run.process.is_main_process and not folder.is_dir():
+        started = time.monotonic()
+        set_seed(run.recipe.seed)
+        with tempfile.TemporaryDirectory() as parts:
+            model = _first_model(run, Path(parts))
+            _write_model(model, folder, {"seconds": round(time.monotonic() - started, 1)})
+    run.process.wait_for_everyone()
+    return folder
+
+
+def _first_model(run: Run, parts: Path) -> SentenceTransformer:
+    if run.recipe.foundation is not None:
+        return lay_foundation(run.recipe.foundation, run.sources, run.recipe.seed, parts)
+    if run.recipe.base_model is None:
+        raise RecipeError(f"recipe {run.recipe.name!r} has neither a foundation nor a base model")
+    return with_pooling(load_encoder(run.recipe.base_model))
+
+
+def _stage_once(run: Run, stage: AnyStage, start: Path) -> Path:
+    """The folder with the model at the end of a stage that starts from the model in `start`.
+
+    Every stage starts from files, so that a resumed run takes the very same way as an uninterrupted one.
+    """
+    folder = run.work / stage.name / "finished"
+    check = run.sources.leak_check
+    if not folder.is_dir():
+        if run.process.is_main_process:
+            delete_incomplete(folder.parent)
+        run.process.wait_for_everyone()
+        set_seed(run.recipe.seed)
+        model, seconds = run_stage(load_encoder(str(start)), stage, run)
+        log.info("stage.finished", stage=stage.name, seconds=seconds)
+        if run.process.is_main_process:
+            _write_model(model, folder, {"seconds": seconds, "removed": check.removed})
+        run.process.wait_for_everyone()
+    check.removed |= Counter(facts_of(folder)["removed"])
+    return folder
+
+
+def _write_model(model: SentenceTransformer, folder: Path, facts: dict[str, object]) -> None:
+    with written_whole(folder) as partial:
+        model.save_pretrained(str(partial), create_model_card=False)
+        mark_complete(partial, facts)
+
+
+def load_encoder(name: str) -> SentenceTransformer:
+    """Load a model directory or hub id with float32 weights, for training. Raises RecipeError when there is none."""
+    try:
+        return SentenceTransformer(name, device="cpu", model_kwargs={"dtype": torch.float32})
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot load {name!r}: {error}; name a hub id or a directory with --base-model") from error
+
+
+def with_pooling(model: SentenceTransformer) -> SentenceTransformer:
+    """The model, with mean pooling behind its encoder when it has no module that makes one embedding of a text."""
+    modules = list(model)
+    if isinstance(modules[0], Transformer) and not any(isinstance(module, Pooling) for module in modules):
+        pooling = Pooling(modules[0].get_embedding_dimension(), pooling_mode="mean")
+        log.warning("pooling.added", reason="the base model has none", mode="mean")
+        model = SentenceTransformer(modules=[modules[0], pooling, *modules[1:]], device="cpu")
     return model
 
 
@@ -112,72 +215,91 @@ def lay_foundation(foundation: Foundation, sources: ExampleSources, seed: int, w
     return as_sentence_transformer(bert, tokenizer, str(work), foundation.max_tokens)
 
 
-def run_stage(
-    model: SentenceTransformer, stage: Stage, sources: ExampleSources, seed: int, work: Path
-) -> SentenceTransformer:
-    """Train one stage; returns the model at its end, or at its best development score when the stage selects."""
-    model = _with_layers(model, stage, work / f"{stage.name}-start")
-    examples = DatasetDict({source.name: sources.load(source, objective_of(source.name)) for source in stage.sources})
-    losses: dict[str, nn.Module] = {name: _loss(objective_of(name), model, stage) for name in examples}
-    log.info("stage.started", stage=stage.name, examples={name: len(rows) for name, rows in examples.items()})
-    trainer = SentenceTransformerTrainer(
+def run_stage(model: SentenceTransformer, stage: AnyStage, run: Run) -> tuple[SentenceTransformer, float]:
+    """Train one stage from its last checkpoint, or from `model` when there is none.
+
+    Returns the model at its end, or at its best development score when the stage selects, and the seconds it took in
+    all sessions together.
+    """
+    if isinstance(stage, MaskedLanguageStage):
+        return run_masked_language_stage(model, stage, run)
+    model = _with_layers(model, stage)
+    examples = prepare_examples(run, stage, model)
+    losses = _losses(model, stage, examples, run)
+    evaluator = _dev_evaluator(run.sources.folder, stage)
+    trainer = StageTrainer(
         model=model,
-        args=_arguments(stage, seed, work / stage.name, sum(len(rows) for rows in examples.values())),
+        args=_arguments(stage, run, _steps_of_epoch(examples, stage), is_evaluated=evaluator is not None),
         train_dataset=examples,
         loss=losses,
-        evaluator=DevEvaluator.from_folder(sources.folder),
+        evaluator=evaluator,
+        callbacks=[] if evaluator is None else [EvaluateAtEnd()],
     )
-    trainer.train()
-    return model
+    trainer.watch = Watch(stage.name, run.stop, heads_of(losses, model))
+    log.info("stage.started", stage=stage.name, examples={name: len(rows) for name, rows in examples.items()})
+    train_from(trainer, newest_checkpoint(run.work / stage.name))
+    return model, round(trainer.watch.seconds, 1)
 
 
-def _with_layers(model: SentenceTransformer, stage: Stage, work: Path) -> SentenceTransformer:
+def _with_layers(model: SentenceTransformer, stage: Stage) -> SentenceTransformer:
     bert = model[0].auto_model
     if isinstance(bert, BertModel) and bert.config.num_hidden_layers == 0 and stage.layer_count > 0:
         tokenizer: PreTrainedTokenizerFast = model.tokenizer
-        model = as_sentence_transformer(add_layers(bert, stage.layer_count), tokenizer, str(work), stage.max_tokens)
+        with tempfile.TemporaryDirectory() as parts:
+            model = as_sentence_transformer(add_layers(bert, stage.layer_count), tokenizer, parts, stage.max_tokens)
     model.max_seq_length = stage.max_tokens
     return model
 
 
-def _loss(objective: Objective, model: SentenceTransformer, stage: Stage) -> nn.Module:
-    match objective:
-        case Objective.RANKING:
-            return MultipleNegativesRankingLoss(model, scale=1.0 / stage.temperature)
-        case Objective.SIMILARITY:
-            return CorrelationLoss(model)
-        case Objective.DISTILLATION:
-            return NeighbourhoodDistillationLoss(model, stage.temperature)
+def _losses(model: SentenceTransformer, stage: Stage, examples: DatasetDict, run: Run) -> dict[str, nn.Module]:
+    losses: dict[str, nn.Module] = {}
+    for source in stage.sources:
+        name, objective = dataset_name(source), objective_of(source)
+        teacher_dim = len(examples[name][0]["label"]) if objective is Objective.EMBEDDING_DISTILLATION else 0
+        is_distributed = run.process.num_processes > 1
+        losses[name] = build_loss(objective, model, stage, teacher_dim, is_distributed=is_distributed)
+    return losses
 
 
-def _arguments(stage: Stage, seed: int, folder: Path, example_count: int) -> SentenceTransformerTrainingArguments:
-    steps = max(1, example_count // stage.batch_size)
-    every = max(1, steps // _EVALUATIONS_PER_STAGE)
+def _dev_evaluator(folder: Path, stage: Stage) -> DevEvaluator | None:
+    """KorSTS dev; none when the folder lacks it and the stage does not choose by it."""
+    if not stage.selects_on_dev and not (folder / "kornlu" / "sts-dev.tsv").is_file():
+        log.warning("evaluation.skipped", stage=stage.name, reason="kornlu/sts-dev.tsv is not there")
+        return None
+    return DevEvaluator.from_folder(folder)
+
+
+def _steps_of_epoch(examples: DatasetDict, stage: Stage) -> int:
+    steps = sum(len(rows) // stage.batch_size for rows in examples.values())
+    if steps == 0:
+        raise RecipeError(
+            f"stage {stage.name!r} has not one batch of {stage.batch_size} examples; is the data complete?"
+        )
+    return steps
+
+
+def _arguments(
+    stage: Stage, run: Run, steps_of_epoch: int, *, is_evaluated: bool
+) -> SentenceTransformerTrainingArguments:
+    steps = stage.max_steps or steps_of_epoch * stage.epochs
+    every = max(1, steps // max(_EVALUATIONS_PER_STAGE, 2 * stage.epochs))
+    embedding_rate = stage.embedding_learning_rate
     return SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=1,
-        per_device_train_batch_size=stage.batch_size,
-        learning_rate=stage.learning_rate,
-        learning_rate_mapping={r"word_embeddings": stage.embedding_learning_rate},
-        warmup_steps=stage.warmup_share,
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        bf16=stage.is_bf16,
-        use_cpu=not torch.cuda.is_available(),
-        seed=seed,
+        learning_rate_mapping={} if embedding_rate is None else {r"word_embeddings": embedding_rate},
         batch_sampler=BatchSamplers.NO_DUPLICATES,
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
+        eval_strategy="steps" if is_evaluated else "no",
+        eval_steps=every if is_evaluated else None,
         load_best_model_at_end=stage.selects_on_dev,
         metric_for_best_model="eval_cosine_spearman" if stage.selects_on_dev else None,
-        logging_steps=20,
-        report_to="tensorboard",
-        dataloader_drop_last=True,
-        dataloader_num_workers=0,
+        **shared_arguments(stage, run, save_steps=every),
     )
+
+
+def _delete_leftovers(work: Path) -> None:
+    """Delete what only a resumed run needs; TensorBoard's logs stay."""
+    (work / "run.json").unlink()
+    for leftover in (work / "start", *work.glob("*/checkpoint-*"), *work.glob("*/examples"), *work.glob("*/finished")):
+        shutil.rmtree(leftover)
 
 
 def write_run_report(recipe: Recipe, sources: ExampleSources, seconds: dict[str, float], output: Path) -> None:

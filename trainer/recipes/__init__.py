@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from trainer.errors import RecipeError
 from trainer.recipe import Recipe
-from trainer.recipes import mini_ko, smoke
+from trainer.recipes import distil, matryoshka, mini_ko, mlm, nli, nli_sts, retrieval, simcse_nli, smoke, sts
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (mini_ko.RECIPE, smoke.RECIPE)}
+_ALL = (mini_ko, nli, sts, nli_sts, simcse_nli, matryoshka, distil, retrieval, mlm, smoke)
+RECIPES: dict[str, Recipe] = {module.RECIPE.name: module.RECIPE for module in _ALL}
 
 
 def find_recipe(name: str, seed: int | None = None) -> Recipe:

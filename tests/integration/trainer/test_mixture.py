@@ -5,36 +5,43 @@ from pathlib import Path
 import pytest
 
 from trainer.errors import RecipeError
-from trainer.mixture import ExampleSources, all_source_names, objective_of
-from trainer.recipe import Objective, Recipe, Source
+from trainer.mixture import ExampleSources, objective_of
+from trainer.recipe import Objective, Recipe, Source, Stage
 from trainer.recipes import RECIPES
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
-def test_every_source_of_a_recipe_has_a_reader(recipe: Recipe) -> None:
-    assert {source.name for stage in recipe.stages for source in stage.sources} <= all_source_names()
+def test_every_source_of_a_recipe_can_be_trained_with_its_objective(recipe: Recipe) -> None:
+    stages = [stage for stage in recipe.stages if isinstance(stage, Stage)]
+    objectives = [objective_of(source) for stage in stages for source in stage.sources]
+    assert all(isinstance(objective, Objective) for objective in objectives)
 
 
 def test_an_unknown_source_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"known: .*korsts"):
-        objective_of("none")
+        objective_of(Source("none"))
+
+
+def test_an_objective_that_examples_cannot_have_is_refused() -> None:
+    with pytest.raises(RecipeError, match="'korsts' can be trained with similarity, regression, cosent, not ranking"):
+        objective_of(Source("korsts", objective=Objective.RANKING))
 
 
 def test_a_limit_and_a_repeat_decide_how_many_examples_there_are(data_folder: Path) -> None:
     sources = ExampleSources(data_folder, seed=1)
-    rows = sources.load(Source("paraphrases", limit=10, repeat=2), Objective.RANKING)
+    rows = sources.load(Source("paraphrases", limit=10, repeat=2))
     assert len(rows) == 20
     assert rows.column_names == ["anchor", "positive"]
 
 
 def test_the_same_seed_gives_the_same_examples(data_folder: Path) -> None:
     source = Source("wikipedia_cloze", limit=20)
-    first, second = (ExampleSources(data_folder, seed=3).load(source, Objective.RANKING) for _ in range(2))
+    first, second = (ExampleSources(data_folder, seed=3).load(source) for _ in range(2))
     assert first.to_list() == second.to_list()
 
 
 def test_evaluation_sentences_are_not_among_the_examples(data_folder: Path) -> None:
     sources = ExampleSources(data_folder, seed=1)
     dev = (data_folder / "kornlu/sts-dev.tsv").read_text("utf-8")
-    assert all(row["sentence1"] not in dev for row in sources.load(Source("korsts"), Objective.SIMILARITY))
+    assert all(row["sentence1"] not in dev for row in sources.load(Source("korsts")))
     assert sum(sources.leak_check.removed.values()) > 0
