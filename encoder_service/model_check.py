@@ -32,7 +32,7 @@ def check_model(path: Path, threads: int) -> ModelCheck:
     """
     model = ModelDirectory.open(path)
     tokeniser = Tokeniser.load(model, _TEXT_BYTES)
-    precisions: list[Precision] = ["f32", "bf16"] + (["int8"] if model.int8 is not None else [])
+    precisions: list[Precision] = ["f32", "bf16", "int8"] if model.int8 is not None else ["f32", "bf16"]
     lowest: dict[str, float] = {}
     for precision in precisions:
         engine = CpuEngine.load(model, precision, threads)

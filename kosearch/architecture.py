@@ -24,7 +24,7 @@ class Pooling(StrEnum):
 
 # sentence-transformers names a mode, or sets `pooling_mode_<name>` in older files. The mean by the square root of the
 # length points where the mean points, and all embeddings are made unit length.
-_POOLINGS = {
+_POOLINGS: dict[tuple[str, ...], Pooling] = {
     ("mean",): Pooling.MEAN,
     ("mean_tokens",): Pooling.MEAN,
     ("mean_sqrt_len_tokens",): Pooling.MEAN,

@@ -1,5 +1,6 @@
 """The command line: `kosearch`. Exit codes: 0 done, 1 failed, 2 bad input, 3 done but documents were left out."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,20 @@ import orjson
 import psutil
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from kosearch import stack
 from kosearch.client import Client, Hit
-from kosearch.errors import InvalidRequestError, KosearchError, NotFoundError, SettingsError
+from kosearch.errors import InvalidRequestError, KosearchError, ModelError, NotFoundError, SettingsError
 from kosearch.filters import parse_filter
+from kosearch.installed_models import (
+    InstalledModel,
+    ModelCheck,
+    add_model,
+    check_model,
+    find_installed,
+    list_models,
+)
 from kosearch.job_progress import show_progress, show_rejections
 from kosearch.jobs import JobState, SourceFields
 from kosearch.settings import describe_settings, load_settings
@@ -39,10 +48,15 @@ app = typer.Typer(
 )
 eval_app = typer.Typer(help="모델을 평가합니다. / Measure a model.", no_args_is_help=True)
 app.add_typer(eval_app, name="eval")
+model_app = typer.Typer(help="모델을 들이고 살펴봅니다. / Bring models in and look at them.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
 
 _out = Console(highlight=False, soft_wrap=True)
 _DataDir = Annotated[
     Path | None, typer.Option(help="스택의 데이터 폴더 / data directory of the stack (default: KOSEARCH_DATA_DIR)")
+]
+_ModelsDir = Annotated[
+    Path | None, typer.Option(help="모델 폴더 / folder of models (default: models in the data directory)")
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="JSON으로 출력 / print JSON")]
 
@@ -218,6 +232,80 @@ def sts(
     _out.print(_table(["similarity", "Pearson", "Spearman"], rows))
 
 
+@model_app.command()
+def add(
+    source: Annotated[str, typer.Argument(help="허브의 모델 이름이나 폴더 / hub id (owner/name) or directory")],
+    name: Annotated[str | None, typer.Option(help="이 이름으로 / name to give it (default: its own)")] = None,
+    models_dir: _ModelsDir = None,
+    force: Annotated[bool, typer.Option("--force", help="같은 이름의 모델을 바꿈 / replace one of that name")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="int8 가중치도 / int8 weights too, if little is lost")] = False,
+) -> None:
+    """sentence-transformers 모델을 들입니다. / Bring in a sentence-transformers model, checked against the original."""
+    model, check = add_model(source, _models_dir(models_dir), name, replaces=force, int8=int8)
+    _print_model(model, check)
+    _out.print(f"쓰기 / use it: KOSEARCH_ENCODER__MODEL={shlex.quote(str(model.directory.path))} kosearch up")
+    _out.print("다른 모델로 색인한 컬렉션은 다시 색인하세요 / index again what was indexed with another model")
+
+
+@model_app.command("list")
+def list_(models_dir: _ModelsDir = None, as_json: _AsJson = False) -> None:
+    """모델을 보여 줍니다. / List the models; exit code 1 when one is damaged."""
+    used = load_settings(joins_stack=False).encoder.model
+    found = list_models(_models_dir(models_dir), used)
+    rows = [_model_row(model, used) for model in found if isinstance(model, InstalledModel)]
+    damaged = [str(error) for error in found if isinstance(error, ModelError)]
+    if as_json:
+        _print_json({"models": rows, "damaged": damaged})
+    else:
+        _out.print(_table(["used", "name", "dim", "mib", "precisions", "fingerprint", "path"], rows))
+        for message in damaged:
+            Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    if damaged:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@model_app.command("check")
+def check_(
+    model: Annotated[str, typer.Argument(help="모델 이름이나 폴더 / name or directory of a model")],
+    models_dir: _ModelsDir = None,
+) -> None:
+    """모델이 원본과 같은 임베딩을 내는지 봅니다. / Compare a model's embeddings with the original's."""
+    path = find_installed(model, _models_dir(models_dir))
+    check = check_model(path)
+    _print_model(InstalledModel.open(path), check)
+
+
+def _models_dir(chosen: Path | None) -> Path:
+    return chosen.expanduser().resolve() if chosen else load_settings(joins_stack=False).data_dir / "models"
+
+
+def _model_row(model: InstalledModel, used: Path) -> dict[str, object]:
+    directory = model.directory
+    return {
+        "used": "*" if directory.path.resolve() == used.resolve() else "",
+        "name": directory.name,
+        "dim": directory.dim,
+        "max_tokens": directory.max_tokens,
+        "mib": round(model.bytes / (1 << 20), 1),
+        "precisions": "bf16, f32" + (", int8" if directory.int8 else ""),
+        "fingerprint": directory.fingerprint[:12],
+        "path": str(directory.path),
+    }
+
+
+def _print_model(model: InstalledModel, check: ModelCheck) -> None:
+    directory = model.directory
+    compared = "embeddings and token ids" if check.has_token_ids else "embeddings"
+    cosines = ", ".join(f"{precision} {cosine:.6f}" for precision, cosine in check.lowest_cosines.items())
+    _out.print(f"{directory.name}: {compared} of {check.golden_texts} golden texts agree; lowest cosine {cosines}")
+    _out.print(
+        f"{directory.dim} dimensions, {directory.max_tokens} tokens, {model.bytes / (1 << 20):.1f} MiB, "
+        f"fingerprint {directory.fingerprint}"
+    )
+    for caution in directory.cautions():
+        _out.print(f"주의 / note: {caution}", markup=False)
+
+
 def _watch(client: Client, job_id: str) -> None:
     try:
         progress = show_progress(client, job_id, Console(stderr=True))
@@ -275,7 +363,8 @@ def _print_json(value: object) -> None:
 
 
 def _table(columns: list[str], rows: list[dict[str, object]] | list[dict[str, str]]) -> Table:
-    table = Table(*columns, box=None, pad_edge=False)
+    # Folded rather than cut: a path without its end is of no use.
+    table = Table(*(Column(name, overflow="fold") for name in columns), box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(str(row[column]) for column in columns))
     return table

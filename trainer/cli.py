@@ -110,7 +110,7 @@ def export(
         raise typer.BadParameter(f"{model} is no directory; say where to write a model of the hub with --output")
     pairs = read_sts_pairs(sts) if sts is not None else None  # read before the model: a wrong file fails at once
     directory = export_model(model, output or Path(model), name)
-    Console().print(f"{directory.path}: {directory.dim} dimensions, fingerprint {directory.fingerprint[:12]}")
+    Console().print(f"{directory.name}: {directory.dim} dimensions, fingerprint {directory.fingerprint[:12]}")
     if int8:
         _, trial = try_int8(directory, pairs)
         Console().print(trial.report(), soft_wrap=True)

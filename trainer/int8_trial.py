@@ -63,7 +63,7 @@ def try_int8(model: ModelDirectory, pairs: Sequence[StsPair] | None) -> tuple[Mo
         for name, tensor in weights.items()
         if isinstance(tensor, Int8Matrix)
     }
-    encoder[0].auto_model.load_state_dict(quantised, strict=False)
+    encoder[0].get_submodule("model").load_state_dict(quantised, strict=False)
     after = None if pairs is None else 100 * evaluate_sts(encoder, list(pairs)).cosine_spearman
     texts, golden = model.golden()
     found = encode(encoder, texts)  # (texts, dim)

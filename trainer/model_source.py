@@ -57,6 +57,10 @@ def _download(hub_id: str, patterns: Iterable[str]) -> Path:
     except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise ModelError(
-            f"{hub_id} cannot be downloaded{offline}: {error}; check network and free space, or download it elsewhere "
-            "and give its directory"
+            f"{hub_id} cannot be downloaded{offline}: {_first_line(error)}; check network and free "
+            "space, or download it elsewhere and give its directory"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].removesuffix(".")
