@@ -34,15 +34,19 @@ def find_model(source: str) -> Path:
         return folder
     if folder.exists() or not _HUB_ID.fullmatch(source):
         raise NotFoundError(f"{source} is neither a directory nor the id of a model on the hub, such as owner/name")
-    snapshot = _download(source, _DESCRIPTION)
+    snapshot = download_files(source, _DESCRIPTION)
     read_architecture(snapshot)
-    _download(source, _SAFETENSORS)
+    download_files(source, _SAFETENSORS)
     if not any(path for pattern in _SAFETENSORS for path in snapshot.glob(pattern)):
-        _download(source, _PICKLES)
+        download_files(source, _PICKLES)
     return snapshot
 
 
-def _download(hub_id: str, patterns: Iterable[str]) -> Path:
+def download_files(hub_id: str, patterns: Iterable[str]) -> Path:
+    """Return the folder of a snapshot of the hub's model with the files that match.
+
+    Raises NotFoundError when the hub has no such model or does not show it, ModelError when it cannot be downloaded.
+    """
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
     except GatedRepoError as error:
