@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from rich.console import Console
 
 from kosearch.errors import KosearchError
-from kosearch.sts_metrics import StsMetrics, read_sts_pairs
 from trainer.errors import TrainingDataError, TrainingInterruptedError
+from trainer.evaluation_output import evaluation_text, evaluations_json
 
 _EXIT_USER_ERROR = 2
 # 128 + SIGINT, as shells count. Source: bash's manual, "Exit Status".
@@ -58,35 +56,37 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Model directory or hub id.")],
-    sts: Annotated[Path | None, typer.Option(help="KorSTS file: 7 tab-separated columns with a header.")] = None,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model directories or hub ids.")],
+    sts: Annotated[
+        list[Path] | None, typer.Option(help="STS file, several times if wanted: KorSTS TSV or KLUE-STS CSV.")
+    ] = None,
     korquad: Annotated[Path | None, typer.Option(help="KorQuAD v1 JSON: dense question -> paragraph search.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")] = False,
+    miracl: Annotated[
+        Path | None,
+        typer.Option(help="Data folder: MIRACL-ko dev and Mr.TyDi-ko dev over all pages of its Wikipedia (hours)."),
+    ] = None,
+    page_tokens: Annotated[
+        int | None, typer.Option(min=4, help="Read only so many tokens of a page; default: what the model reads.")
+    ] = None,
+    dimensions: Annotated[
+        str, typer.Option(help="Also measure embeddings cut to these sizes: 64,128,256 (STS and KorQuAD).")
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Print the eight metrics of the SentenceBERT-KoBERT README (x 100), and retrieval figures when asked."""
-    from trainer.evaluate import evaluate_korquad, evaluate_sts, load_model  # noqa: PLC0415
+    from trainer.evaluate import EvaluationSets, evaluate_model, read_sts_file  # noqa: PLC0415
 
-    if sts is None and korquad is None:
-        raise typer.BadParameter("give --sts FILE, --korquad FILE or both")
-    pairs = read_sts_pairs(sts) if sts is not None else None  # read before the model: a wrong file fails at once
-    encoder = load_model(model)
-    figures: dict[str, float] = {}
-    if pairs is not None:
-        metrics = evaluate_sts(encoder, pairs)
-        figures |= asdict(metrics)
-        if not json:
-            print_sts_table(model, metrics)
-    if korquad is not None:
-        retrieval = evaluate_korquad(encoder, korquad)
-        figures |= asdict(retrieval)
-        if not json:
-            Console().print(
-                f"KorQuAD dev, {retrieval.query_count} questions over {retrieval.document_count} paragraphs: "
-                f"nDCG@10 {100 * retrieval.ndcg_at_10:.2f}, recall@1 {100 * retrieval.recall_at_1:.2f}, "
-                f"recall@10 {100 * retrieval.recall_at_10:.2f}"
-            )
-    if json:
-        sys.stdout.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
+    if not sts and korquad is None and miracl is None:
+        raise typer.BadParameter("give --sts FILE, --korquad FILE or --miracl FOLDER, or several of them")
+    sets = EvaluationSets(
+        sts={path.stem: read_sts_file(path) for path in sts or []},  # before the model: a wrong file fails at once
+        korquad=korquad,
+        open_domain=miracl,
+        dimensions=tuple(embedding_sizes(dimensions)),
+        page_tokens=page_tokens,
+    )
+    evaluations = [evaluate_model(model, sets) for model in models]
+    sys.stdout.write(evaluations_json(evaluations) if json else evaluation_text(evaluations))
 
 
 @app.command()
@@ -125,22 +125,12 @@ def recipes() -> None:
         Console().print(f"[bold]{recipe.name}[/bold]  {recipe.expected}")
 
 
-def print_sts_table(name: str, metrics: StsMetrics) -> None:
-    """Print the table of the SentenceBERT-KoBERT README: correlations x 100, one row a model, as Markdown."""
-    columns = [
-        f"{similarity} {correlation}"
-        for similarity in ("Cosine", "Euclidean", "Manhattan", "Dot")
-        for correlation in ("Pearson", "Spearman")
-    ]
-    values = [f"{100 * getattr(metrics, column.lower().replace(' ', '_')):.2f}" for column in columns]
-    widths = [max(len(c), len(v)) for c, v in zip(columns, values, strict=True)]
-    label = Path(name).name or name
-    lines = [
-        f"| {'Model':<{len(label)}} | " + " | ".join(c.ljust(w) for c, w in zip(columns, widths, strict=True)) + " |",
-        f"|{'-' * (max(len(label), 5) + 2)}|" + "|".join("-" * (w + 1) + ":" for w in widths) + "|",
-        f"| {label:<5} | " + " | ".join(v.rjust(w) for v, w in zip(values, widths, strict=True)) + " |",
-    ]
-    sys.stdout.write("\n".join([*lines, f"{metrics.pair_count} pairs"]) + "\n")
+def embedding_sizes(text: str) -> list[int]:
+    """The sizes in `64,128,256`. Raises BadParameter for anything else."""
+    try:
+        return [int(size) for size in text.split(",") if size.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"--dimensions takes numbers with commas between them, got {text!r}") from None
 
 
 def main() -> None:

@@ -1,34 +1,136 @@
-"""Measure a model: the eight STS metrics, and dense retrieval on KorQuAD dev."""
+"""Measure models: the eight STS metrics by embedding size, retrieval, and what belongs together over seeds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
-import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
-from kosearch.errors import ModelError
+from kosearch.errors import InvalidRequestError, ModelError
 from kosearch.sts_metrics import StsMetrics, StsPair, read_sts_pairs, sts_metrics
-from kosearch.text import normalise
-from trainer.errors import TrainingDataError
+from trainer.corpora import read_kowiki
+from trainer.datasets import read_table
+from trainer.encoding import encode, load_model, truncated
+from trainer.query_sets import open_domain_dev_sets
+from trainer.retrieval_evaluation import PageRetrieval, RetrievalMetrics, evaluate_korquad, evaluate_pages
+
+__all__ = ["DevEvaluator", "encode", "evaluate_model", "evaluate_sts", "load_model", "read_sts_file"]
+
+_HIGHEST_STS_SCORE = 5.0
 
 
-def encode(model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
-    """Encode normalised texts in float32. Returns shape (len(texts), dim), in the order given."""
-    embeddings = model.encode([normalise(text) for text in texts], batch_size=128, show_progress_bar=False)
-    return np.asarray(embeddings, dtype=np.float32)
+@dataclass(frozen=True, slots=True)
+class EvaluationSets:
+    """What to measure models with; read once for all of them.
+
+    sts: name of an STS file -> its pairs
+    korquad: a KorQuAD v1 file
+    open_domain: the data folder with MIRACL-ko dev, Mr.TyDi-ko dev and Wikipedia
+    dimensions: embedding sizes to measure besides the model's own
+    page_tokens: tokens of a page that are read; None for what the model reads
+    """
+
+    sts: dict[str, list[StsPair]] = field(default_factory=dict)
+    korquad: Path | None = None
+    open_domain: Path | None = None
+    dimensions: tuple[int, ...] = ()
+    page_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures of one model.
+
+    recipe, seed: of its `run.json`; None when it has none
+    dim: numbers in an embedding
+    sts: name of an STS file -> embedding size -> metrics
+    korquad: embedding size -> metrics
+    pages: one entry for each set of queries over Wikipedia
+    """
+
+    model: str
+    recipe: str | None
+    seed: int | None
+    dim: int
+    sts: dict[str, dict[int, StsMetrics]]
+    korquad: dict[int, RetrievalMetrics]
+    pages: list[PageRetrieval]
+
+
+def evaluate_model(name: str, sets: EvaluationSets) -> Evaluation:
+    """Load a model (directory or hub id) and measure it with every set asked for."""
+    model = load_model(name)
+    recipe, seed = recipe_and_seed(Path(name))
+    pages: list[PageRetrieval] = []
+    if sets.open_domain is not None:
+        queries = open_domain_dev_sets(sets.open_domain)
+        pages = evaluate_pages(model, queries, read_kowiki(sets.open_domain), sets.page_tokens)
+    return Evaluation(
+        model=name,
+        recipe=recipe,
+        seed=seed,
+        dim=len(encode(model, ["가"])[0]),
+        sts={file: evaluate_sts_by_dimension(model, pairs, sets.dimensions) for file, pairs in sets.sts.items()},
+        korquad=evaluate_korquad(model, sets.korquad, sets.dimensions) if sets.korquad is not None else {},
+        pages=pages,
+    )
 
 
 def evaluate_sts(model: SentenceTransformer, pairs: list[StsPair]) -> StsMetrics:
     """The eight metrics of a model on STS pairs."""
-    gold = np.array([pair.score for pair in pairs])
-    return sts_metrics(encode(model, [p.first for p in pairs]), encode(model, [p.second for p in pairs]), gold)
+    return next(iter(evaluate_sts_by_dimension(model, pairs, ()).values()))
+
+
+def evaluate_sts_by_dimension(
+    model: SentenceTransformer, pairs: list[StsPair], dimensions: Sequence[int]
+) -> dict[int, StsMetrics]:
+    """The eight metrics by embedding size: the model's own first, then each of `dimensions`."""
+    gold = np.array([pair.score for pair in pairs])  # (pairs,)
+    first = encode(model, [pair.first for pair in pairs])  # (pairs, dim)
+    second = encode(model, [pair.second for pair in pairs])
+    return {
+        dim: sts_metrics(truncated(first, dim), truncated(second, dim), gold)
+        for dim in dict.fromkeys([first.shape[1], *dimensions])
+    }
+
+
+def recipe_and_seed(model: Path) -> tuple[str | None, int | None]:
+    """Name and seed of the recipe that made a model directory; None for a model without a `run.json`."""
+    path = model / "run.json"
+    if not path.is_file():
+        return None, None
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+        return str(recipe["name"]), int(recipe["seed"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged ({error}); train the model again or remove the file") from error
+
+
+def read_sts_file(path: Path) -> list[StsPair]:
+    """Read STS pairs: a `.csv` has `sentence1,sentence2,label` as KLUE-STS, anything else 7 columns as KorSTS.
+
+    Raises an error that names file and line for a wrong column count or a label outside 0-5.
+    """
+    if path.suffix != ".csv":
+        return read_sts_pairs(path)
+    pairs: list[StsPair] = []
+    for line_number, (first, second, label) in read_table(path, 3, delimiter=","):
+        try:
+            score = float(label)
+        except ValueError:
+            raise InvalidRequestError(f"{path}:{line_number}: label {label!r} is not a number") from None
+        if not 0.0 <= score <= _HIGHEST_STS_SCORE:
+            raise InvalidRequestError(f"{path}:{line_number}: label {score} is outside 0-5")
+        pairs.append(StsPair(first, second, score))
+    if not pairs:
+        raise InvalidRequestError(f"{path}: no pairs after the header line")
+    return pairs
 
 
 class DevEvaluator(SentenceEvaluator):
@@ -49,65 +151,3 @@ class DevEvaluator(SentenceEvaluator):
     ) -> dict[str, Any]:
         """Returns {"cosine_spearman": in [-1, 1]}."""
         return {"cosine_spearman": evaluate_sts(model, self._pairs).cosine_spearman}
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievalMetrics:
-    """Dense retrieval with one relevant document a query, each figure a mean over queries in [0, 1]."""
-
-    ndcg_at_10: float
-    recall_at_1: float
-    recall_at_10: float
-    query_count: int
-    document_count: int
-
-
-def evaluate_korquad(model: SentenceTransformer, path: Path) -> RetrievalMetrics:
-    """KorQuAD v1 as retrieval: each question must find its own paragraph among all paragraphs of the file."""
-    paragraphs, questions, relevant = read_korquad(path)
-    return rank_metrics(encode(model, questions), encode(model, paragraphs), np.array(relevant))
-
-
-def read_korquad(path: Path) -> tuple[list[str], list[str], list[int]]:
-    """Paragraphs, questions, and for each question the index of its paragraph."""
-    try:
-        articles = orjson.loads(path.read_bytes())["data"]
-        entries = [paragraph for article in articles for paragraph in article["paragraphs"]]
-        paragraphs = [entry["context"] for entry in entries]
-        asked = [(question["question"], index) for index, entry in enumerate(entries) for question in entry["qas"]]
-    except FileNotFoundError as error:
-        raise TrainingDataError(path, "file is missing") from error
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise TrainingDataError(path, f"not a KorQuAD v1 file, or truncated: {error}") from error
-    return paragraphs, [question for question, _ in asked], [index for _, index in asked]
-
-
-def rank_metrics(
-    queries: NDArray[np.float32], documents: NDArray[np.float32], relevant: NDArray[np.integer]
-) -> RetrievalMetrics:
-    """Metrics of unit rows `queries` (queries, dim) against `documents` (documents, dim).
-
-    `relevant` (queries,) holds the index of each query's document.
-
-    nDCG@10 with a single relevant document is 1 / log2(rank + 1) within the first ten, else 0.
-    """
-    scores = queries @ documents.T  # (queries, documents)
-    own = scores[np.arange(len(queries)), relevant][:, None]  # (queries, 1)
-    ranks = (scores > own).sum(axis=1) + 1  # (queries,)
-    gains = np.where(ranks <= 10, 1.0 / np.log2(ranks + 1.0), 0.0)
-    return RetrievalMetrics(
-        ndcg_at_10=float(gains.mean()),
-        recall_at_1=float((ranks <= 1).mean()),
-        recall_at_10=float((ranks <= 10).mean()),
-        query_count=len(queries),
-        document_count=len(documents),
-    )
-
-
-def load_model(name: str) -> SentenceTransformer:
-    """Load a model directory or hub id for float32 evaluation. Raises ModelError when there is none."""
-    try:
-        model = SentenceTransformer(name, device="cpu", model_kwargs={"dtype": torch.float32})
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{name} is no sentence-transformers model: {error}") from error
-    return model
