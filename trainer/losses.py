@@ -20,6 +20,15 @@ from trainer.datasets import NLI_LABELS
 from trainer.errors import RecipeError
 from trainer.recipe import Objective, Stage
 
+_UNCUTTABLE = {
+    Objective.CLASSIFICATION,
+    Objective.DISTILLATION,
+    Objective.EMBEDDING_DISTILLATION,
+    Objective.GROUP_DISTILLATION,
+}
+# Squared distances of unit rows are a tenth of the cross-entropy beside them.
+_EMBEDDING_WEIGHT = 5.0
+
 
 def build_loss(
     objective: Objective,
@@ -36,8 +45,7 @@ def build_loss(
     """
     loss = _whole_embedding_loss(objective, model, stage, teacher_dim, is_distributed)
     # A classifier reads the whole embedding and a teacher has its own length: neither can be cut.
-    cuttable = objective not in {Objective.CLASSIFICATION, Objective.DISTILLATION, Objective.EMBEDDING_DISTILLATION}
-    if not stage.matryoshka_dims or not cuttable:
+    if not stage.matryoshka_dims or objective in _UNCUTTABLE:
         return loss
     dim = embedding_dim(model)
     if max(stage.matryoshka_dims) > dim:
@@ -75,6 +83,8 @@ def _whole_embedding_loss(  # noqa: PLR0911  (one return an objective)
             return NeighbourhoodDistillationLoss(model, stage.temperature)
         case Objective.EMBEDDING_DISTILLATION:
             return EmbeddingDistillationLoss(model, teacher_dim, stage.temperature)
+        case Objective.GROUP_DISTILLATION:
+            return GroupDistillationLoss(model, teacher_dim, stage.temperature, stage.teacher_temperature)
 
 
 class NeighbourhoodDistillationLoss(nn.Module):
@@ -120,6 +130,48 @@ class EmbeddingDistillationLoss(nn.Module):
         return distance + neighbourhood_cross_entropy(unit, labels.float(), self.temperature)
 
 
+class GroupDistillationLoss(nn.Module):
+    """Teach embeddings and neighbourhoods on groups of texts that the teacher finds alike.
+
+    A batch of random texts hardly ever holds two worth comparing; one of groups holds some for every text. Student and
+    teacher have temperatures of their own, so that the student may use the whole range of cosines where the teacher
+    uses a small part. The projection has a bias, which takes over what is the same in all of the teacher's embeddings.
+    Source: as `EmbeddingDistillationLoss`; hard examples in one batch as in NGAME, Dahiya et al., WSDM 2023.
+    """
+
+    def __init__(
+        self, model: SentenceTransformer, teacher_dim: int, temperature: float, teacher_temperature: float
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.teacher_dim = teacher_dim
+        self.temperature = temperature
+        self.teacher_temperature = teacher_temperature
+        self.projection = nn.Linear(embedding_dim(model), teacher_dim)
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """`labels` (batch, group * teacher dim): unit rows of the texts of a group, one after the other. A scalar."""
+        features = list(sentence_features)
+        student = self.model(joined(features))["sentence_embedding"].float()  # (group * batch, dim)
+        in_order = labels.float().view(-1, len(features), self.teacher_dim).transpose(0, 1)  # (group, batch, dim)
+        teacher = in_order.reshape(-1, self.teacher_dim)  # (group * batch, teacher dim)
+        distance = (self.projection(student) - teacher).square().sum(dim=1).mean()
+        unit = nn.functional.normalize(student, dim=1)  # (group * batch, dim)
+        return _EMBEDDING_WEIGHT * distance + neighbourhood_cross_entropy(
+            unit, teacher, self.temperature, self.teacher_temperature
+        )
+
+
+def joined(features: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Several padded batches, tensors (batch, length), as one, so that the encoder runs once."""
+    longest = max(part["input_ids"].shape[1] for part in features)
+    names = ("input_ids", "attention_mask")  # pads are hidden by the mask, so that any token will do
+    return {
+        name: torch.cat([nn.functional.pad(part[name], (0, longest - part[name].shape[1])) for part in features])
+        for name in names
+    }
+
+
 class CorrelationLoss(nn.Module):
     """Have cosines rise and fall with gold scores: 1 - Pearson's correlation over the batch.
 
@@ -145,9 +197,14 @@ def correlation_loss(cosines: Tensor, gold: Tensor) -> Tensor:
     return 1.0 - correlation
 
 
-def neighbourhood_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy between neighbour distributions of unit rows (batch, dim) and (batch, teacher dim). Scalar."""
+def neighbourhood_cross_entropy(
+    student: Tensor, teacher: Tensor, temperature: float, teacher_temperature: float | None = None
+) -> Tensor:
+    """Cross-entropy between neighbour distributions of unit rows (batch, dim) and (batch, teacher dim). Scalar.
+
+    Without a `teacher_temperature` both have the same.
+    """
     itself = torch.eye(len(student), dtype=torch.bool, device=student.device)  # (batch, batch)
     ours = (student @ student.T / temperature).masked_fill(itself, -1e4)  # (batch, batch)
-    theirs = (teacher @ teacher.T / temperature).masked_fill(itself, -1e4)  # (batch, batch)
+    theirs = (teacher @ teacher.T / (teacher_temperature or temperature)).masked_fill(itself, -1e4)  # (batch, batch)
     return -(theirs.softmax(dim=1) * ours.log_softmax(dim=1)).sum(dim=1).mean()

@@ -11,20 +11,29 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset  # type: ignore[import-untyped]  # it ships no types
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
 from kosearch.text import normalise
 from trainer import datasets as labelled
-from trainer.corpora import Document, read_kowiki, read_law_articles, read_movie_reviews, read_precedents
-from trainer.english_teacher import teacher_rows
+from trainer.corpora import Document, every_nth, read_kowiki, read_law_articles, read_movie_reviews, read_precedents
+from trainer.english_teacher import parallel_sentences, teacher_rows
 from trainer.errors import RecipeError
 from trainer.leak_check import LeakCheck, korquad_titles, protect_evaluation_sets
 from trainer.recipe import Objective, Source
+from trainer.teaching import encode_as, load_teacher_model, neighbour_groups
 
 # Characters of a passage that a training pair keeps; the tokenizer cuts further.
 _PASSAGE_LENGTH = 240
+# Tokens that a teacher reads, and texts that it finds alike in one example.
+_TEACHER_TOKENS = {"query": 64, "document": 96}
+_GROUP_SIZE = 4
+# How much of each corpus a teacher is asked about, and which of its sentences.
+_PAGE_STEP, _LAW_STEP, _REVIEW_STEP = 5, 20, 8
+_SHORTEST, _LONGEST = 6, 160
 # Passages without an answer among which hard negatives are looked for, and how many of the nearest are looked at.
 _NEGATIVE_PAGES = 20_000
 _MINING_DEPTH = 50
@@ -70,8 +79,8 @@ class ExampleSources:
         examples = self.leak_check.clean(source.name, read)
         if source.limit and len(examples) > source.limit:
             examples = rng.sample(examples, source.limit)
-        if reader.needs_teacher:
-            examples = self._taught([text for (text,) in examples])
+        if reader.taught_as:
+            examples = self._taught(reader, [text for (text,) in examples])
         if source.mined_negatives and start_model is not None:
             examples = mine_negatives(
                 examples, self.negative_passages(source.name), start_model, source.mined_negatives
@@ -97,13 +106,19 @@ class ExampleSources:
             pages = rng.sample(pages, page_limit)
         return [normalise(f"{page.title}. {page.text}") for page in pages]
 
-    def _taught(self, texts: list[str]) -> list[tuple[str, list[float]]]:
-        """Each text with the unit embedding of the run's teacher. Raises RecipeError when the run has none."""
+    def _taught(self, reader: SourceReader, texts: list[str]) -> list[tuple[Any, ...]]:
+        """Each text, or each group of texts that the teacher finds alike, with the teacher's unit embeddings."""
+        embeddings = self.teacher_embeddings(reader.taught_as, texts)  # (texts, teacher dim)
+        if reader.form is Form.TAUGHT:
+            return list(zip(texts, embeddings, strict=True))
+        groups = neighbour_groups(embeddings, _GROUP_SIZE, np.random.default_rng(self._seed))  # (groups, size)
+        return [(*(texts[i] for i in group), embeddings[group].reshape(-1)) for group in groups]
+
+    def teacher_embeddings(self, role: str, texts: list[str]) -> NDArray[np.float32]:
+        """The run's teacher on texts in a role. Shape (texts, dim), unit rows. Raises RecipeError without one."""
         if self._teacher is None:
             raise RecipeError("this recipe imitates a teacher: name its hub id or directory with --teacher")
-        teacher = SentenceTransformer(self._teacher)
-        embeddings = teacher.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=True)
-        return [(text, row.tolist()) for text, row in zip(texts, embeddings, strict=True)]
+        return encode_as(role, load_teacher_model(self._teacher), texts, _TEACHER_TOKENS[role])
 
     def korsts(self, _: random.Random) -> Iterable[labelled.ScoredPair]:
         return labelled.korsts_train(self.folder)
@@ -166,6 +181,35 @@ class ExampleSources:
             sentences = [s for s in labelled.sentences_of(page.text) if 10 <= len(s) <= 150]
             yield from ((sentence,) for sentence in rng.sample(sentences, min(3, len(sentences))))
 
+    def alike_sentences(self, rng: random.Random) -> Iterator[tuple[str]]:
+        """Sentences and questions of every kind, shuffled: the labelled sets, Wikipedia, statutes, reviews."""
+        labelled_sets = (self.korsts, self.klue_sts, self.nli_labelled, self.welfare)
+        texts = [value for read in labelled_sets for example in read(rng) for value in example[:2]]
+        texts += [query for query, _ in labelled.open_domain_queries(self.folder)]
+        texts += [korean for korean, _ in parallel_sentences(self.folder)]
+        paraphrases = [text for cluster in labelled.paraphrase_clusters(self.folder) for text in cluster]
+        texts += rng.sample(paraphrases, len(paraphrases) // 3)
+        reviews = every_nth(read_movie_reviews(self.folder), _REVIEW_STEP)
+        texts += [normalise(review.text) for review in reviews]
+        for page in self.wikipedia[::_PAGE_STEP]:
+            texts += rng.sample(sentences := labelled.sentences_of(page.text[:700]), min(1, len(sentences)))
+        for article in self.law_articles[::_LAW_STEP]:
+            texts += labelled.sentences_of(article.text)[:2]
+        fitting = [text for text in dict.fromkeys(texts) if _SHORTEST <= len(text) <= _LONGEST]
+        yield from ((text,) for text in rng.sample(fitting, len(fitting)))
+
+    def alike_passages(self, rng: random.Random) -> Iterator[tuple[str]]:
+        """Passages of Wikipedia pages, statutes, precedents, welfare answers and gold pages, shuffled."""
+        texts = [answer[:_PASSAGE_LENGTH] for _, answer in self.welfare(rng)]
+        texts += [passage for _, passage in self.open_domain(rng)]
+        for page in self.wikipedia[:: 2 * _PAGE_STEP]:
+            windows = labelled.sentence_windows(page.text, _PASSAGE_LENGTH - 40)
+            texts += [f"{normalise(page.title)} {window}"[:_PASSAGE_LENGTH] for window in windows[:1]]
+        for document in [*self.law_articles[:: 2 * _LAW_STEP], *every_nth(read_precedents(self.folder), 2 * _LAW_STEP)]:
+            texts.append(f"{normalise(document.title)} {normalise(document.text)}"[:_PASSAGE_LENGTH])
+        distinct = list(dict.fromkeys(texts))
+        yield from ((text,) for text in rng.sample(distinct, len(distinct)))
+
     def foundation_texts(self, step: int) -> Iterator[str]:
         """Texts from which tokenizer and static embeddings are made: a sample of each corpus, all labelled texts."""
         for page in self.wikipedia[::step]:
@@ -189,6 +233,7 @@ class Form(StrEnum):
     SCORED = "scored"  # (text, text, score in [0, 1])
     LABELLED = "labelled"  # (premise, hypothesis, index of the label)
     TAUGHT = "taught"  # (text, teacher's unit embedding)
+    GROUPS = "groups"  # (texts that the teacher finds alike, their unit embeddings one after the other)
 
 
 # The objectives that each form can be trained with; the first is the usual one.
@@ -197,16 +242,17 @@ _OBJECTIVES = {
     Form.SCORED: (Objective.SIMILARITY, Objective.REGRESSION, Objective.COSENT),
     Form.LABELLED: (Objective.CLASSIFICATION,),
     Form.TAUGHT: (Objective.DISTILLATION, Objective.EMBEDDING_DISTILLATION),
+    Form.GROUPS: (Objective.GROUP_DISTILLATION,),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReader:
-    """How a source is read. `needs_teacher`: it gives texts only, and the run's teacher their embeddings."""
+    """How a source is read. `taught_as`: it gives texts only, and the run's teacher embeds them in this role."""
 
     form: Form
     read: Callable[[ExampleSources, random.Random], Iterable[Sequence[Any]]]
-    needs_teacher: bool = False
+    taught_as: str = ""
 
 
 SOURCES = {
@@ -223,8 +269,10 @@ SOURCES = {
     "korsts": SourceReader(Form.SCORED, ExampleSources.korsts),
     "klue_sts": SourceReader(Form.SCORED, ExampleSources.klue_sts),
     "english_teacher": SourceReader(Form.TAUGHT, ExampleSources.english_teacher),
-    "taught_sentences": SourceReader(Form.TAUGHT, ExampleSources.taught_sentences, needs_teacher=True),
-    "taught_wikipedia": SourceReader(Form.TAUGHT, ExampleSources.taught_wikipedia, needs_teacher=True),
+    "taught_sentences": SourceReader(Form.TAUGHT, ExampleSources.taught_sentences, taught_as="query"),
+    "taught_wikipedia": SourceReader(Form.TAUGHT, ExampleSources.taught_wikipedia, taught_as="query"),
+    "alike_sentences": SourceReader(Form.GROUPS, ExampleSources.alike_sentences, taught_as="query"),
+    "alike_passages": SourceReader(Form.GROUPS, ExampleSources.alike_passages, taught_as="document"),
 }
 
 
@@ -290,5 +338,6 @@ def _as_dataset(source_name: str, examples: Sequence[Sequence[Any]], form: Form)
         Form.SCORED: ["sentence1", "sentence2", "score"],
         Form.LABELLED: ["sentence1", "sentence2", "label"],
         Form.TAUGHT: ["sentence", "label"],
+        Form.GROUPS: [*(f"text_{number}" for number in range(1, len(columns))), "label"],
     }[form]
     return Dataset.from_dict({name: list(column) for name, column in zip(names, columns, strict=True)})

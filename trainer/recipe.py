@@ -17,6 +17,7 @@ class Objective(StrEnum):
     CLASSIFICATION = "classification"  # (text, text, label): softmax over (u, v, |u - v|)
     DISTILLATION = "distillation"  # (text, teacher embedding): who is whose neighbour
     EMBEDDING_DISTILLATION = "embedding_distillation"  # the same, and the embedding itself
+    GROUP_DISTILLATION = "group_distillation"  # (texts that the teacher finds alike, its embeddings): both again
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,9 @@ class Stage:
     embedding_learning_rate: of the token embeddings, where it is another; in a static encoder a row is touched by few
         batches and its entries are near 1, so it needs a hundred times the rate of the layers
     max_tokens: texts are cut to so many tokens while training, for speed
+    teacher_temperature: of the teacher's neighbourhoods in a group distillation; E5 has all cosines between 0.7 and 1
+    frozen_layers: the token embeddings and so many of the lowest layers stay as they are; 0 trains everything
+    prompt: put before every text, for a base model that was trained with one
     matryoshka_dims: the loss is taken on so many leading dimensions too, each beside the whole embedding
     max_steps: end after so many optimiser steps; 0 sees every epoch to its end
     """
@@ -75,6 +79,9 @@ class Stage:
     epochs: int = 1
     warmup_share: float = 0.05
     temperature: float = 0.05
+    teacher_temperature: float = 0.05
+    frozen_layers: int = 0
+    prompt: str = ""
     matryoshka_dims: tuple[int, ...] = ()
     is_bf16: bool = True
     selects_on_dev: bool = False

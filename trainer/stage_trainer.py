@@ -218,7 +218,8 @@ def load_heads(checkpoint: Path, heads: Mapping[str, nn.Parameter]) -> None:
 
 
 def _needs_distinct_texts(dataset: Dataset) -> bool:
-    return "sentence2" not in dataset.column_names  # see `mixture.Form`: scored and labelled pairs have it
+    # See `mixture.Form`: scored and labelled pairs have a second sentence, groups hold every text once.
+    return not {"sentence2", "text_1"} & set(dataset.column_names)
 
 
 @contextmanager

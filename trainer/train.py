@@ -33,6 +33,7 @@ from trainer.checkpoints import (
     newest_checkpoint,
     written_whole,
 )
+from trainer.e5_teacher import load_packaged_e5
 from trainer.encoder import add_layers, as_sentence_transformer, build_static_encoder, place_embeddings
 from trainer.errors import RecipeError
 from trainer.evaluate import DevEvaluator
@@ -41,10 +42,12 @@ from trainer.losses import build_loss
 from trainer.masked_language import run_masked_language_stage
 from trainer.mixture import ExampleSources, dataset_name, objective_of
 from trainer.morpheme_vectors import MORPHEME_DIM
+from trainer.packing import packed_if_possible
 from trainer.recipe import AnyStage, Foundation, MaskedLanguageStage, Objective, Recipe, Stage
 from trainer.run import Run, Start, prepare_examples, settle_former_run, work_folder
 from trainer.stage_trainer import EvaluateAtEnd, StageTrainer, Watch, heads_of, shared_arguments, train_from
 from trainer.stop_request import StopRequest
+from trainer.teaching import PACKAGED_E5
 from trainer.tokenizer import build_tokenizer, choose_pieces
 from trainer.word_statistics import count_words
 
@@ -144,6 +147,8 @@ def _first_model(run: Run, parts: Path) -> SentenceTransformer:
         return lay_foundation(run.recipe.foundation, run.sources, run.recipe.seed, parts)
     if run.recipe.base_model is None:
         raise RecipeError(f"recipe {run.recipe.name!r} has neither a foundation nor a base model")
+    if run.recipe.base_model == PACKAGED_E5:
+        return load_packaged_e5()
     return with_pooling(load_encoder(run.recipe.base_model))
 
 
@@ -224,6 +229,7 @@ def run_stage(model: SentenceTransformer, stage: AnyStage, run: Run) -> tuple[Se
     if isinstance(stage, MaskedLanguageStage):
         return run_masked_language_stage(model, stage, run)
     model = _with_layers(model, stage)
+    freeze_lowest(model, stage.frozen_layers)
     examples = prepare_examples(run, stage, model)
     losses = _losses(model, stage, examples, run)
     evaluator = _dev_evaluator(run.sources.folder, stage)
@@ -237,7 +243,8 @@ def run_stage(model: SentenceTransformer, stage: AnyStage, run: Run) -> tuple[Se
     )
     trainer.watch = Watch(stage.name, run.stop, heads_of(losses, model))
     log.info("stage.started", stage=stage.name, examples={name: len(rows) for name, rows in examples.items()})
-    train_from(trainer, newest_checkpoint(run.work / stage.name))
+    with packed_if_possible(model):
+        train_from(trainer, newest_checkpoint(run.work / stage.name))
     return model, round(trainer.watch.seconds, 1)
 
 
@@ -251,11 +258,23 @@ def _with_layers(model: SentenceTransformer, stage: Stage) -> SentenceTransforme
     return model
 
 
+def freeze_lowest(model: SentenceTransformer, layer_count: int) -> None:
+    """Keep the token embeddings and the lowest layers as they are; 0 keeps nothing."""
+    if layer_count:
+        bert = model[0].auto_model
+        bert.embeddings.requires_grad_(False)
+        for layer in bert.encoder.layer[:layer_count]:
+            layer.requires_grad_(False)
+
+
 def _losses(model: SentenceTransformer, stage: Stage, examples: DatasetDict, run: Run) -> dict[str, nn.Module]:
     losses: dict[str, nn.Module] = {}
     for source in stage.sources:
         name, objective = dataset_name(source), objective_of(source)
-        teacher_dim = len(examples[name][0]["label"]) if objective is Objective.EMBEDDING_DISTILLATION else 0
+        teacher_dim = 0
+        if objective in {Objective.EMBEDDING_DISTILLATION, Objective.GROUP_DISTILLATION}:
+            texts = len(examples[name].column_names) - 1
+            teacher_dim = len(examples[name][0]["label"]) // texts
         is_distributed = run.process.num_processes > 1
         losses[name] = build_loss(objective, model, stage, teacher_dim, is_distributed=is_distributed)
     return losses
@@ -287,6 +306,7 @@ def _arguments(
     return SentenceTransformerTrainingArguments(
         learning_rate_mapping={} if embedding_rate is None else {r"word_embeddings": embedding_rate},
         batch_sampler=BatchSamplers.NO_DUPLICATES,
+        prompts=stage.prompt or None,
         eval_strategy="steps" if is_evaluated else "no",
         eval_steps=every if is_evaluated else None,
         load_best_model_at_end=stage.selects_on_dev,

@@ -4,9 +4,21 @@ from dataclasses import replace
 
 from trainer.errors import RecipeError
 from trainer.recipe import Recipe
-from trainer.recipes import distil, matryoshka, mini_ko, mlm, nli, nli_sts, retrieval, simcse_nli, smoke, sts
+from trainer.recipes import (
+    distil,
+    matryoshka,
+    mini_ko,
+    mlm,
+    nli,
+    nli_sts,
+    retrieval,
+    simcse_nli,
+    smoke,
+    sts,
+    teacher_ko,
+)
 
-_ALL = (mini_ko, nli, sts, nli_sts, simcse_nli, matryoshka, distil, retrieval, mlm, smoke)
+_ALL = (mini_ko, teacher_ko, nli, sts, nli_sts, simcse_nli, matryoshka, distil, retrieval, mlm, smoke)
 RECIPES: dict[str, Recipe] = {module.RECIPE.name: module.RECIPE for module in _ALL}
 
 
