@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
-from transformers.utils import sentencepiece_model_pb2_new as sentencepiece_proto
+from transformers.convert_slow_tokenizer import import_protobuf
 
 from kosearch.errors import ModelError
 
@@ -52,21 +52,27 @@ class SentencePieceModel:
 
 def read_sentencepiece(path: Path) -> SentencePieceModel:
     """Read a SentencePiece unigram model. Raises ModelError when it is absent, damaged or of another kind."""
-    proto = sentencepiece_proto.ModelProto()
+    definitions = import_protobuf()
+    proto = definitions.ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error}); copy KoBERT's SentencePiece model there") from error
     except DecodeError as error:
         raise ModelError(f"{path} is no SentencePiece model, or the copy is damaged; copy it again") from error
-    if not proto.pieces or proto.trainer_spec.model_type != sentencepiece_proto.TrainerSpec.UNIGRAM:
+    if not proto.pieces or proto.trainer_spec.model_type != definitions.TrainerSpec.UNIGRAM:
         raise ModelError(f"{path} is no SentencePiece unigram model; KoBERT's has 8,002 pieces of that kind")
-    kinds = sentencepiece_proto.ModelProto.SentencePiece
+    kinds = definitions.ModelProto.SentencePiece
     pieces = tuple(
         Piece(piece.piece, piece.score, piece.type == kinds.NORMAL, piece.type == kinds.USER_DEFINED)
         for piece in proto.pieces
     )
     return SentencePieceModel(path, pieces, proto.normalizer_spec.precompiled_charsmap)
+
+
+def is_of_kobert_kind(model: SentencePieceModel) -> bool:
+    """Whether the special tokens are KoBERT's; others (`<s>`, `<pad>`) belong to XLM-R, ALBERT or T5."""
+    return {piece.text for piece in model.pieces}.issuperset(SPECIAL_TOKENS)
 
 
 def read_vocabulary(path: Path) -> list[str]:
@@ -199,9 +205,10 @@ def _scores(pieces: Sequence[Piece]) -> list[float]:
 
 def _check_tokens(model: SentencePieceModel, tokens: Sequence[str]) -> None:
     pieces = {piece.text for piece in model.pieces}
-    missing = [token for token in SPECIAL_TOKENS if token not in pieces]
-    if missing:
-        raise ModelError(f"{model.path} lacks {', '.join(missing)}: it is not a SentencePiece model of KoBERT's kind")
+    if not is_of_kobert_kind(model):
+        raise ModelError(
+            f"{model.path} lacks some of {', '.join(SPECIAL_TOKENS)}: it is no SentencePiece model of KoBERT"
+        )
     if pieces != set(tokens) or len(tokens) != len(pieces):
         differing = len(pieces.symmetric_difference(tokens))
         raise ModelError(
