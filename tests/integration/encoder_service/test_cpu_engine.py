@@ -13,7 +13,8 @@ from encoder_service.engines.cpu import CpuEngine
 from encoder_service.golden import MIN_COSINE, check_golden_embeddings
 from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import ModelError
-from kosearch.model_directory import ModelDirectory, fingerprint_of
+from kosearch.int8_weights import quantise_weights
+from kosearch.model_directory import ModelDirectory, fingerprint_of, offer_int8
 
 
 def random_texts(count: int, longest: int) -> list[np.ndarray]:
@@ -41,6 +42,23 @@ def test_bf16_stays_close(tiny_model: Any) -> None:
     texts = random_texts(40, 160)
     expected = np.stack([tiny_model.forward(text) for text in texts])
     assert (engine.encode(texts) * expected).sum(axis=1).min() > MIN_COSINE["bf16"]
+
+
+@pytest.mark.parametrize("options", [{}, {"prefix": "bert."}], ids=["plain names", "prefixed names"])
+def test_int8_weights_stay_close(make_model: Any, options: dict[str, Any]) -> None:
+    model = make_model(**options)
+    weights = quantise_weights(load_file(model.directory.path / "model.safetensors"))
+    engine = CpuEngine.load(offer_int8(model.directory, weights, 1.0, None), "int8", threads=1)
+    assert engine.precision == "int8"
+    texts = random_texts(40, 160)
+    expected = np.stack([model.forward(text) for text in texts])
+    cosines = (engine.encode(texts) * expected).sum(axis=1)
+    assert MIN_COSINE["int8"] < cosines.min() < 1 - 1e-6  # near, and not the float weights after all
+
+
+def test_int8_that_a_model_does_not_offer_is_refused(tiny_model: Any) -> None:
+    with pytest.raises(ModelError, match="does not offer the precision int8"):
+        CpuEngine.load(tiny_model.directory, "int8", threads=1)
 
 
 @pytest.mark.parametrize("options", [{"prefix": "bert."}, {"half": True}], ids=["prefixed names", "float16 weights"])
@@ -121,3 +139,14 @@ def test_weights_that_are_not_the_trained_ones_are_refused(make_model: Any, wron
     save_file(tensors, path / "model.safetensors")
     with pytest.raises(ModelError, match="golden text"):
         check_golden(reseal(path))
+
+
+def test_other_token_ids_than_the_models_own_are_refused(make_model: Any, make_ids: Callable[[str], list[int]]) -> None:
+    model = make_model().directory
+    ids = [make_ids(text) for text in model.golden()[0]]
+    (model.path / "golden/token_ids.json").write_text(json.dumps(ids))
+    assert check_golden(model) == pytest.approx(1, abs=1e-5)
+    ids[1][1] += 1
+    (model.path / "golden/token_ids.json").write_text(json.dumps(ids))
+    with pytest.raises(ModelError, match="gives golden text 1 other token ids"):
+        check_golden(model)
