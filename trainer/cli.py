@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +13,8 @@ from rich.console import Console
 
 from kosearch.errors import KosearchError
 from trainer.errors import TrainingDataError, TrainingInterruptedError
-from trainer.evaluation_output import evaluation_text, evaluations_json
+from trainer.figures import EvaluationRun, evaluations_json, read_evaluations
+from trainer.tables import evaluation_parts
 
 _EXIT_USER_ERROR = 2
 # 128 + SIGINT, as shells count. Source: bash's manual, "Exit Status".
@@ -85,8 +88,10 @@ def evaluate(
         dimensions=tuple(embedding_sizes(dimensions)),
         page_tokens=page_tokens,
     )
-    evaluations = [evaluate_model(model, sets) for model in models]
-    sys.stdout.write(evaluations_json(evaluations) if json else evaluation_text(evaluations))
+    options = {"--sts": sts, "--korquad": korquad, "--miracl": miracl, "--page-tokens": page_tokens}
+    command = written_command("evaluate", models, options | {"--dimensions": dimensions})
+    run = EvaluationRun(command, [evaluate_model(model, sets) for model in models])
+    sys.stdout.write(evaluations_json(run) if json else "".join(f"{p}\n" for p in evaluation_parts(run.evaluations)))
 
 
 @app.command()
@@ -117,12 +122,75 @@ def export(
 
 
 @app.command()
+def card(
+    model: Annotated[Path, typer.Argument(help="Model directory that `train` has written.")],
+    data: Annotated[Path | None, typer.Option(help="Data folder it was trained on: its files are hashed.")] = None,
+    figures: Annotated[
+        list[Path] | None, typer.Option(help="What `evaluate --json` has printed, several times if wanted.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Discard a card that was written by hand.")] = False,
+) -> None:
+    """Write the model card README.md; parts between `<!-- kept: NAME -->` and `<!-- /kept -->` are kept."""
+    from trainer.model_card import write_card  # noqa: PLC0415
+
+    if data is not None and not data.is_dir():
+        raise TrainingDataError(data, "no such folder; say where the training data is with --data")
+    path = write_card(model, data, [read_evaluations(file) for file in figures or []], overwrite=overwrite)
+    Console().print(str(path), soft_wrap=True)
+
+
+@app.command()
+def report(
+    model: Annotated[str, typer.Argument(help="Model directory or hub id.")],
+    sts: Annotated[Path | None, typer.Option(help="STS file: KorSTS TSV or KLUE-STS CSV.")] = None,
+    korquad: Annotated[Path | None, typer.Option(help="KorQuAD v1 JSON.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder to write; default NAME-report.")] = None,
+) -> None:
+    """Write a report with pictures: learning curve, scores against labels, genres, worst pairs, recall."""
+    from trainer.report import write_report  # noqa: PLC0415
+    from trainer.training_log import training_folder  # noqa: PLC0415
+
+    if sts is None and korquad is None and not training_folder(Path(model)).is_dir():
+        raise typer.BadParameter(f"{model} has no training logs beside it; give --sts FILE, --korquad FILE or both")
+    page = write_report(model, sts, korquad, output or Path(f"{Path(model).name}-report"))
+    Console().print(str(page), soft_wrap=True)
+
+
+@app.command()
+def leaks(
+    data: Annotated[Path, typer.Option(help="Folder of training data, as docs/trainer.md describes it.")] = Path(
+        "data"
+    ),
+    recipe: Annotated[str | None, typer.Option(help="Check only what this recipe reads.")] = None,
+    examples: Annotated[int, typer.Option(min=0, max=20, help="Show so many near matches of each source.")] = 3,
+) -> None:
+    """Show how many training examples equal, or almost equal, a text of an evaluation set, and are left out."""
+    from trainer.leak_report import all_limits, check_sources, leak_table, limits_of, match_lines  # noqa: PLC0415
+    from trainer.recipes import find_recipe  # noqa: PLC0415
+
+    if not data.is_dir():
+        raise TrainingDataError(data, "no such folder; say where the training data is with --data")
+    limits = all_limits() if recipe is None else limits_of(find_recipe(recipe))
+    found = list(check_sources(data, limits, seed=42))
+    sys.stdout.write("\n".join([leak_table(found), "", *match_lines(found, examples)]) + "\n")
+
+
+@app.command()
 def recipes() -> None:
     """List the recipes with the result to expect."""
     from trainer.recipes import RECIPES  # noqa: PLC0415
 
     for recipe in RECIPES.values():
         Console().print(f"[bold]{recipe.name}[/bold]  {recipe.expected}")
+
+
+def written_command(command: str, arguments: Sequence[str], options: Mapping[str, object]) -> str:
+    """A command as a person would type it again. An option that is None, empty or an empty list was not given."""
+    words = ["python", "-m", "trainer", command, *arguments]
+    for name, value in options.items():
+        for single in value if isinstance(value, list) else [value]:
+            words += [name, str(single)] if single else []
+    return shlex.join(words)
 
 
 def embedding_sizes(text: str) -> list[int]:

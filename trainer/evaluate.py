@@ -17,8 +17,9 @@ from kosearch.sts_metrics import StsMetrics, StsPair, read_sts_pairs, sts_metric
 from trainer.corpora import read_kowiki
 from trainer.datasets import read_table
 from trainer.encoding import encode, load_model, truncated
+from trainer.figures import Evaluation, PageRetrieval
 from trainer.query_sets import open_domain_dev_sets
-from trainer.retrieval_evaluation import PageRetrieval, RetrievalMetrics, evaluate_korquad, evaluate_pages
+from trainer.retrieval_evaluation import evaluate_korquad, evaluate_pages
 
 __all__ = ["DevEvaluator", "encode", "evaluate_model", "evaluate_sts", "load_model", "read_sts_file"]
 
@@ -41,26 +42,6 @@ class EvaluationSets:
     open_domain: Path | None = None
     dimensions: tuple[int, ...] = ()
     page_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Figures of one model.
-
-    recipe, seed: of its `run.json`; None when it has none
-    dim: numbers in an embedding
-    sts: name of an STS file -> embedding size -> metrics
-    korquad: embedding size -> metrics
-    pages: one entry for each set of queries over Wikipedia
-    """
-
-    model: str
-    recipe: str | None
-    seed: int | None
-    dim: int
-    sts: dict[str, dict[int, StsMetrics]]
-    korquad: dict[int, RetrievalMetrics]
-    pages: list[PageRetrieval]
 
 
 def evaluate_model(name: str, sets: EvaluationSets) -> Evaluation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,45 +13,12 @@ from sentence_transformers import SentenceTransformer
 
 from trainer.corpora import Document
 from trainer.encoding import encode, truncated
+from trainer.figures import PageRetrieval, RetrievalMetrics
 from trainer.page_search import BestHits, blocks_of, encode_by_length, page_text
 from trainer.query_sets import QuerySet, read_korquad
 from trainer.retrieval_metrics import MEASURES, Ranking, confidence_interval, figures_by_query
 
 _TOP_K = 100
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievalMetrics:
-    """Dense retrieval, each figure a mean over queries in [0, 1]."""
-
-    ndcg_at_10: float
-    recall_at_1: float
-    recall_at_10: float
-    recall_at_100: float
-    query_count: int
-    document_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class PageRetrieval:
-    """Dense retrieval of whole pages. Figures are means over queries in [0, 1], intervals (low, high) at 95 %.
-
-    page_count: pages that were searched
-    missing_page_count: relevant pages that are not among them and so can never be found
-    max_tokens: tokens of a page that are read at most, special tokens included
-    token_count: tokens that were read of all pages together
-    """
-
-    name: str
-    ndcg_at_10: float
-    ndcg_at_10_interval: tuple[float, float]
-    recall_at_100: float
-    recall_at_100_interval: tuple[float, float]
-    query_count: int
-    page_count: int
-    missing_page_count: int
-    max_tokens: int
-    token_count: int
 
 
 def evaluate_korquad(
@@ -74,11 +40,18 @@ def korquad_metrics(
     questions: QuerySet, queries: NDArray[np.float32], documents: NDArray[np.float32]
 ) -> RetrievalMetrics:
     """Figures of unit rows `queries` (queries, dim) against `documents` (documents, dim) in the order of the file."""
-    hits = BestHits(queries, _TOP_K)
-    hits.add([str(number) for number in range(len(documents))], documents)
-    figures = figures_by_query(_ranking(questions, hits), questions.relevant)
+    figures = figures_by_query(dense_ranking(questions, queries, documents), questions.relevant)
     means = {name: float(figures[name].mean()) for name in MEASURES}
     return RetrievalMetrics(**means, query_count=len(queries), document_count=len(documents))
+
+
+def dense_ranking(
+    questions: QuerySet, queries: NDArray[np.float32], documents: NDArray[np.float32]
+) -> dict[str, list[str]]:
+    """The 100 best of `documents` (documents, dim), named by their places, for each of `queries` (queries, dim)."""
+    hits = BestHits(queries, _TOP_K)
+    hits.add([str(place) for place in range(len(documents))], documents)
+    return _ranking(questions, hits)
 
 
 def evaluate_pages(
@@ -128,7 +101,7 @@ def _page_retrieval(
     )
 
 
-def _ranking(queries: QuerySet, hits: BestHits) -> Ranking:
+def _ranking(queries: QuerySet, hits: BestHits) -> dict[str, list[str]]:
     return dict(zip(queries.queries, hits.ranking(), strict=True))
 
 

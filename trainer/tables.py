@@ -6,10 +6,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the evaluations themselves need torch
-    from trainer.evaluate import Evaluation
+from trainer.figures import Evaluation
 
 # Columns in the order of the README of SentenceBERT-KoBERT.
 STS_COLUMNS = {
@@ -76,6 +74,24 @@ def page_table(evaluations: Sequence[Evaluation]) -> str:
     return markdown_table(columns, rows)
 
 
+def evaluation_parts(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Every table that the evaluations have figures for, each with a line that says what was measured."""
+    first = evaluations[0]
+    parts: list[str] = []
+    for file, by_dimension in first.sts.items():
+        parts += [sts_table(evaluations, file), f"{file}: {by_dimension[first.dim].pair_count} pairs"]
+    if first.korquad:
+        figures = first.korquad[first.dim]
+        counts = f"{figures.query_count} questions over {figures.document_count} different paragraphs"
+        parts += [korquad_table(evaluations), f"KorQuAD dev as dense search: {counts}"]
+    if first.pages:
+        parts += [
+            page_table(evaluations),
+            "Wikipedia pages as dense search; in brackets the bootstrapped 95 % interval",
+        ]
+    return parts
+
+
 def figures_table(columns: Sequence[str], rows: Sequence[tuple[Evaluation, int, list[float]]]) -> str:
     """A table x 100 with a row for each of `rows`, and one for each recipe and size that several models share."""
     labelled = [
@@ -117,15 +133,26 @@ def model_label(name: str) -> str:
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned in plain text too: the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in (columns, *rows)) for column in range(len(columns))]
+    """A Markdown table whose columns are aligned in plain text too: words to the left, numbers to the right."""
+    cells = [columns, *rows]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    are_numbers = [place > 0 and all(_is_number(row[place]) for row in rows) for place in range(len(columns))]
 
-    def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]) + " |"
+    def line(row: Sequence[str]) -> str:
+        aligned = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, are_numbers, strict=True)
+        ]
+        return f"| {' | '.join(aligned)} |"
 
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    return "\n".join([line(columns), rule, *map(line, rows)])
+    rules = [
+        f"{'-' * (width + 1)}{':' if is_number else '-'}" for width, is_number in zip(widths, are_numbers, strict=True)
+    ]
+    return "\n".join([line(columns), f"|{'|'.join(rules)}|", *map(line, rows)])
+
+
+def _is_number(cell: str) -> bool:
+    return not any(char.isalpha() for char in cell)
 
 
 def _values(metrics: object, names: Iterable[str]) -> list[float]:
