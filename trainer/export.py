@@ -17,7 +17,7 @@ from kosearch.architecture import read_architecture
 from kosearch.errors import ModelError
 from kosearch.model_directory import ModelDirectory, remove_export, seal_model_directory
 from kosearch.text import normalise
-from trainer.evaluate import encode
+from trainer.encoding import encode
 from trainer.golden_texts import GOLDEN_TEXTS
 from trainer.model_source import find_model
 
@@ -28,6 +28,8 @@ _NOT_EXPORTED = (
     *("golden", "kosearch.json", "int8.safetensors"),
     *("*.bin", "*.h5", "*.ot", "*.msgpack", "*.onnx", "onnx", "openvino", ".git*", ".cache", "checkpoint-*"),
 )
+# Whatever a tokenizer can be loaded from; without any, transformers makes an empty one that knows no word.
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 # Damaged or foreign files make the libraries raise about anything; each of these was seen.
 _LOAD_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError, SafetensorError)
 
@@ -57,6 +59,8 @@ def export_model(source: str | Path, output: Path, name: str | None = None) -> M
 
 def _load(folder: Path) -> SentenceTransformer:
     """Load for float32 arithmetic on what the service reads: no prompt, no more tokens than there are positions."""
+    if not any(path for pattern in _VOCABULARIES for path in folder.rglob(pattern)):
+        raise ModelError(f"{folder} has no tokenizer (tokenizer.json, vocab.txt or *.model); copy it again")
     try:
         encoder = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
     except _LOAD_ERRORS as error:

@@ -7,14 +7,18 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import httpx
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError, of whichever httpx it is built on
+    EntryNotFoundError,
+    GatedRepoError,
+    HTTPError,
+    RepositoryNotFoundError,
+)
 
 from kosearch.architecture import read_architecture
 from kosearch.errors import ModelError, NotFoundError
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _DESCRIPTION = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*", "NOTICE*")
 # Former versions of sentence-transformers kept the encoder in a folder such as 0_Transformer. The pattern leaves
 # copies for other runtimes, such as onnx/, where they are.
@@ -58,7 +62,7 @@ def download_files(hub_id: str, patterns: Iterable[str]) -> Path:
             f"the hub has no model {hub_id}, or it is private; check the spelling, or set HF_TOKEN to an access token "
             "that may read it"
         ) from error
-    except (OSError, EntryNotFoundError, httpx.HTTPError) as error:
+    except (OSError, EntryNotFoundError, HTTPError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise ModelError(
             f"{hub_id} cannot be downloaded{offline}: {_first_line(error)}; check network and free "

@@ -1,5 +1,6 @@
 """`python -m encoder_service` as a process."""
 
+import json
 import os
 import signal
 import socket
@@ -44,10 +45,10 @@ def service(tmp_path: Path, tiny_model: Any, free_port: int) -> Iterator[tuple[s
             process.kill()
 
 
-def start(tmp_path: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+def start(tmp_path: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     """Run a service that is expected to give up."""
     return subprocess.run(
-        [sys.executable, "-m", "encoder_service"],
+        [sys.executable, "-m", "encoder_service", *arguments],
         env=environment(tmp_path, **settings),
         capture_output=True,
         text=True,
@@ -108,3 +109,18 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(tmp_path: Path, settings: dic
     (line,) = refused.stderr.splitlines()
     assert line.startswith("encoder_service: ")
     assert complaint in line
+
+
+def test_check_prints_the_lowest_cosines_and_ends(tmp_path: Path, tiny_model: Any) -> None:
+    ended = start(tmp_path, "--check", str(tiny_model.directory.path))
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["lowest_cosines"]["f32"] == pytest.approx(1, abs=1e-5)
+    assert (found["golden_texts"], found["has_token_ids"]) == (3, False)
+
+
+def test_int8_without_int8_weights_ends_with_the_command_that_makes_them(tmp_path: Path, tiny_model: Any) -> None:
+    model = str(tiny_model.directory.path)
+    ended = start(tmp_path, KOSEARCH_ENCODER__MODEL=model, KOSEARCH_ENCODER__PRECISION="int8")
+    assert ended.returncode == 2
+    assert f"python -m trainer export {model} --int8" in ended.stderr

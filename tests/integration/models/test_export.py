@@ -1,0 +1,319 @@
+"""Models of others, exported and then computed by the service's own engine."""
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from encoder_service.engines.cpu import CpuEngine
+from encoder_service.model_check import check_model
+from kosearch.errors import ModelError, NotFoundError
+from kosearch.model_directory import ModelDirectory
+from kosearch.sts_metrics import StsPair
+from trainer.export import export_model
+from trainer.int8_trial import Int8Trial, try_int8
+from trainer.model_source import find_model
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of libraries beneath the trainer
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"pooling": {"pooling_mode": "cls"}},
+        {"pooling": {"pooling_mode_mean_tokens": False, "pooling_mode_mean_sqrt_len_tokens": True}},
+        {"modules": ("Transformer", "Pooling")},
+        {"options": {"prompts": {"query": "질의: "}, "default_prompt_name": "query", "similarity_fn_name": "cosine"}},
+    ],
+    ids=["mean", "cls", "mean by square root", "no Normalize", "a default prompt"],
+)
+def test_the_engine_computes_what_sentence_transformers_does(make_model: Any, tmp_path: Path, options: Any) -> None:
+    exported = export_model(make_model(**options), tmp_path / "exported")
+    check = check_model(exported.path, threads=1)
+    assert check.lowest_cosines["f32"] > 0.99999
+    assert check.has_token_ids
+
+
+def test_a_unigram_tokenizer_under_a_bert_gives_the_same_ids(make_model: Any, tmp_path: Path) -> None:
+    exported = export_model(make_model(tokenizer="unigram"), tmp_path / "exported")
+    ids = exported.golden_token_ids()
+    assert ids is not None
+    assert len({tuple(each) for each in ids}) > 10
+    assert check_model(exported.path, threads=1).lowest_cosines["f32"] > 0.99999
+
+
+def test_prompts_and_dot_products_are_pointed_out(make_model: Any, tmp_path: Path) -> None:
+    options = {"prompts": {"query": "query: ", "document": ""}, "similarity_fn_name": "dot"}
+    first, second = export_model(make_model(options=options), tmp_path / "exported").cautions()
+    assert "query: 'query: '" in first
+    assert "document" not in first
+    assert "dot" in second
+
+
+def test_golden_embeddings_are_those_of_the_weights_before_rounding(make_model: Any, tmp_path: Path) -> None:
+    original = make_model()
+    texts, golden = export_model(original, tmp_path / "exported").golden()
+    expected = SentenceTransformer(str(original), device="cpu").encode(texts)
+    np.testing.assert_allclose(golden, expected, atol=1e-6)
+
+
+def test_a_copy_holds_the_card_but_no_weights_for_other_runtimes(make_model: Any, tmp_path: Path) -> None:
+    original = make_model()
+    (original / "onnx").mkdir()
+    (original / "onnx/model.onnx").write_bytes(b"graph")
+    (original / "pytorch_model.bin").write_bytes(b"pickle")
+    exported = export_model(original, tmp_path / "exported").path
+    assert "Apache" in (exported / "README.md").read_text("utf-8")
+    assert not list(exported.rglob("*.bin")) + list(exported.rglob("*.onnx"))
+
+
+def test_exporting_again_changes_neither_fingerprint_nor_embeddings(make_model: Any, tmp_path: Path) -> None:
+    once = export_model(make_model(), tmp_path / "exported", "tiny")
+    golden = once.golden()[1]
+    again = export_model(once.path, once.path)
+    assert again.fingerprint == once.fingerprint
+    np.testing.assert_allclose(again.golden()[1], golden, atol=1e-3)
+    assert check_model(again.path, threads=1).lowest_cosines["f32"] > 0.99999
+
+
+def as_former_versions_wrote_it(original: Path) -> None:
+    """The encoder in a folder of its own, weights as a pickle, vocab.txt and no tokenizer.json."""
+    import torch
+
+    folder = original / "0_Transformer"
+    folder.mkdir()
+    torch.save(
+        {name: torch.from_numpy(t) for name, t in load_file(original / "model.safetensors").items()},
+        folder / "pytorch_model.bin",
+    )
+    (original / "model.safetensors").unlink()
+    vocabulary = json.loads((original / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 64}')
+    (original / "config.json").rename(folder / "config.json")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (original / name).unlink()
+    modules = json.loads((original / "modules.json").read_text("utf-8"))
+    modules[0]["path"] = "0_Transformer"
+    (original / "modules.json").write_text(json.dumps(modules))
+
+
+def test_a_model_of_former_versions_is_converted(make_model: Any, tmp_path: Path) -> None:
+    original = make_model()
+    as_former_versions_wrote_it(original)
+    exported = export_model(original, tmp_path / "exported")
+    assert exported.max_tokens == 64
+    assert "Apache" in (exported.path / "README.md").read_text("utf-8")
+    assert check_model(exported.path, threads=1).lowest_cosines["f32"] > 0.99999
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), encoding="utf-8")
+
+
+def test_a_tokenizer_json_that_disagrees_is_written_anew(make_model: Any, tmp_path: Path) -> None:
+    original = make_model()
+    # transformers builds a BertTokenizer from the vocabulary and these options, whatever else tokenizer.json says.
+    edit(original / "tokenizer_config.json", tokenizer_class="BertTokenizer", do_lower_case=False)
+    exported = export_model(original, tmp_path / "exported")
+    assert json.loads((exported.path / "tokenizer.json").read_text("utf-8"))["normalizer"]["lowercase"] is False
+    assert check_model(exported.path, threads=1).has_token_ids
+
+
+def damage_weights(original: Path) -> None:
+    content = (original / "model.safetensors").read_bytes()
+    (original / "model.safetensors").write_bytes(content[: len(content) // 2])
+
+
+def forget_tokenizer(original: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (original / name).unlink()
+
+
+def add_overflow(original: Path) -> None:
+    weights = load_file(original / "model.safetensors")
+    weights["encoder.layer.0.output.dense.weight"][0, 0] = 1e6
+    save_file(weights, original / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("options", "spoil", "complaint"),
+    [
+        ({"roberta": True}, None, "model_type = 'roberta'.*choose another base model"),
+        ({"pooling": {"pooling_mode": "max"}}, None, "asks for pooling max.*choose a model"),
+        ({"modules": ("Transformer", "Pooling", "Normalize", "Dense")}, None, "Dense.*choose a model made of these"),
+        ({}, damage_weights, "cannot be loaded by sentence-transformers"),
+        ({}, forget_tokenizer, "has no tokenizer"),
+        ({}, lambda path: (path / "modules.json").unlink(), "has no modules.json: not a sentence-transformers"),
+        ({}, lambda path: (path / "1_Pooling/config.json").unlink(), "without pooling"),
+        ({}, lambda path: (path / "modules.json").write_text("{}"), "no list of modules|lists"),
+        ({}, lambda path: (path / "config.json").write_text("[]"), "no JSON object"),
+        ({}, add_overflow, "does not fit float16"),
+    ],
+    ids=[
+        *("RoBERTa", "max pooling", "Dense", "damaged weights", "no tokenizer", "no modules.json", "no pooling"),
+        *("modules of no kind", "config of no kind", "overflow"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_name(
+    make_model: Any, tmp_path: Path, options: Any, spoil: Callable[[Path], None] | None, complaint: str
+) -> None:
+    original = make_model(**options)
+    if spoil is not None:
+        spoil(original)
+    with pytest.raises(ModelError, match=complaint):
+        export_model(original, tmp_path / "exported")
+
+
+def test_a_full_disk_is_a_model_error(make_model: Any, tmp_path: Path) -> None:
+    original = make_model()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(ModelError, match=r"exported cannot be written.*make room"):
+            export_model(original, tmp_path / "exported")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+PAIRS = [
+    StsPair("한 남자가 파스타를 먹는다", "한 남자가 먹는다", 4.0),
+    StsPair("안녕하세요", "물", 0.5),
+    StsPair("0123 가", "4567 가", 2.0),
+]
+
+
+def test_int8_within_bounds_is_offered_and_runs(make_model: Any, tmp_path: Path) -> None:
+    exported = export_model(make_model(), tmp_path / "exported")
+    offered, trial = try_int8(exported, PAIRS)
+    assert trial.objections() == []
+    assert offered.int8 is not None
+    assert offered.int8.lowest_golden_cosine == trial.lowest_golden_cosine >= 0.999
+    assert offered.int8.sts_spearman_loss == trial.spearman_loss
+    assert offered.fingerprint == exported.fingerprint
+    # The engine's arithmetic is bf16 where the CPU has it.
+    assert check_model(offered.path, threads=1).lowest_cosines["int8"] == pytest.approx(
+        trial.lowest_golden_cosine, abs=1e-3
+    )
+    SentenceTransformer(str(offered.path), device="cpu").encode("물")  # the file beside is in nobody's way
+
+
+def hide_outliers(original: Path) -> None:
+    """Make one dimension so large that int8 loses the rest, and hide it behind a LayerNorm gain of 0."""
+    path = original / "model.safetensors"
+    weights = load_file(path)
+    weights["embeddings.word_embeddings.weight"][:, 0] = 500.0
+    dim = weights["embeddings.LayerNorm.weight"].size
+    spread = 500 * np.sqrt(dim - 1) / dim
+    weights["embeddings.LayerNorm.weight"][:] = spread
+    weights["embeddings.LayerNorm.bias"][:] = 500 / dim
+    weights["embeddings.LayerNorm.weight"][0] = weights["embeddings.LayerNorm.bias"][0] = 0
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def test_int8_out_of_bounds_is_not_offered_and_the_rest_stands(make_model: Any, tmp_path: Path) -> None:
+    original = make_model()
+    hide_outliers(original)
+    exported = export_model(original, tmp_path / "exported")
+    tried, trial = try_int8(exported, None)
+    assert "is under 0.999" in trial.report()
+    assert tried.int8 is None
+    assert not (exported.path / "int8.safetensors").exists()
+    assert check_model(exported.path, threads=1).lowest_cosines["f32"] > 0.9999
+    with pytest.raises(ModelError, match=r"does not offer the precision int8.*trainer export .* --int8"):
+        CpuEngine.load(tried, "int8", threads=1)
+
+
+def test_a_new_export_withdraws_an_earlier_offer(make_model: Any, tmp_path: Path) -> None:
+    offered, _ = try_int8(export_model(make_model(), tmp_path / "exported"), None)
+    again = export_model(offered.path, offered.path)
+    assert again.int8 is None
+    assert not (again.path / "int8.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("trial", "objections"),
+    [
+        (Int8Trial(0.999, None), 0),
+        (Int8Trial(0.9995, (78.0, 77.75)), 0),
+        (Int8Trial(0.9995, (78.0, 79.0)), 0),
+        (Int8Trial(0.9989, None), 1),
+        (Int8Trial(float("nan"), None), 1),
+        (Int8Trial(0.9995, (78.0, 77.5)), 1),
+        (Int8Trial(0.99, (78.0, 77.5)), 2),
+    ],
+)
+def test_the_bounds_of_int8(trial: Int8Trial, objections: int) -> None:
+    assert len(trial.objections()) == objections
+
+
+def find_on(hub: Any, environment: dict[str, str], hub_id: str) -> str:
+    """Look for a model in a process of its own, since the hub's library reads its address when it is imported."""
+    script = (
+        "import sys; from kosearch.errors import KosearchError; from trainer.model_source import find_model\n"
+        "try: print(find_model(sys.argv[1]))\n"
+        "except KosearchError as error: print(type(error).__name__, error)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, hub_id],
+        env={**environment, "HF_ENDPOINT": hub.url},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    return ended.stdout.strip()
+
+
+def test_of_a_hub_model_that_no_engine_runs_no_weights_are_downloaded(
+    make_model: Any, hub: Any, environment: dict[str, str]
+) -> None:
+    hub.models["someone/roberta"] = make_model(roberta=True)
+    assert "model_type = 'roberta'" in find_on(hub, environment, "someone/roberta")
+    assert "config.json" in hub.downloaded
+    assert "model.safetensors" not in hub.downloaded
+
+
+def test_of_a_hub_model_only_what_is_needed_is_downloaded(
+    make_model: Any, hub: Any, environment: dict[str, str]
+) -> None:
+    original = hub.models["someone/bert"] = make_model()
+    (original / "pytorch_model.bin").write_bytes(b"pickle")
+    (original / "onnx").mkdir()
+    (original / "onnx/model.onnx").write_bytes(b"graph")
+    snapshot = Path(find_on(hub, environment, "someone/bert"))
+    assert (snapshot / "model.safetensors").read_bytes() == (original / "model.safetensors").read_bytes()
+    assert not {"pytorch_model.bin", "onnx/model.onnx"} & set(hub.downloaded)
+
+
+def test_a_model_that_the_hub_does_not_have(hub: Any, environment: dict[str, str]) -> None:
+    found = find_on(hub, environment, "no/such")
+    assert found.startswith("NotFoundError the hub has no model no/such, or it is private")
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/no/such/folder", "a/b/c", "한글 이름"])
+def test_what_is_neither_directory_nor_hub_id(source: str) -> None:
+    with pytest.raises(NotFoundError, match="neither a directory nor the id of a model"):
+        find_model(source)
+
+
+def test_an_opened_directory_of_the_first_format_has_no_int8(make_model: Any, tmp_path: Path) -> None:
+    path = export_model(make_model(), tmp_path / "exported").path
+    (path / "golden/token_ids.json").unlink()
+    assert ModelDirectory.open(path).int8 is None
+    check = check_model(path, threads=1)
+    assert not check.has_token_ids
