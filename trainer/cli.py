@@ -77,7 +77,8 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Print the eight metrics of the SentenceBERT-KoBERT README (x 100), and retrieval figures when asked."""
-    from trainer.evaluate import EvaluationSets, evaluate_model, read_sts_file  # noqa: PLC0415
+    from trainer.evaluate import EvaluationSets, evaluate_model  # noqa: PLC0415
+    from trainer.sts_files import read_sts_file  # noqa: PLC0415
 
     if not sts and korquad is None and miracl is None:
         raise typer.BadParameter("give --sts FILE, --korquad FILE or --miracl FOLDER, or several of them")

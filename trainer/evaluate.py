@@ -12,18 +12,15 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
-from kosearch.errors import InvalidRequestError, ModelError
+from kosearch.errors import ModelError
 from kosearch.sts_metrics import StsMetrics, StsPair, read_sts_pairs, sts_metrics
 from trainer.corpora import read_kowiki
-from trainer.datasets import read_table
 from trainer.encoding import encode, load_model, truncated
 from trainer.figures import Evaluation, PageRetrieval
 from trainer.query_sets import open_domain_dev_sets
 from trainer.retrieval_evaluation import evaluate_korquad, evaluate_pages
 
-__all__ = ["DevEvaluator", "encode", "evaluate_model", "evaluate_sts", "load_model", "read_sts_file"]
-
-_HIGHEST_STS_SCORE = 5.0
+__all__ = ["DevEvaluator", "encode", "evaluate_model", "evaluate_sts", "load_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +88,6 @@ def recipe_and_seed(model: Path) -> tuple[str | None, int | None]:
         return str(recipe["name"]), int(recipe["seed"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is damaged ({error}); train the model again or remove the file") from error
-
-
-def read_sts_file(path: Path) -> list[StsPair]:
-    """Read STS pairs: a `.csv` has `sentence1,sentence2,label` as KLUE-STS, anything else 7 columns as KorSTS.
-
-    Raises an error that names file and line for a wrong column count or a label outside 0-5.
-    """
-    if path.suffix != ".csv":
-        return read_sts_pairs(path)
-    pairs: list[StsPair] = []
-    for line_number, (first, second, label) in read_table(path, 3, delimiter=","):
-        try:
-            score = float(label)
-        except ValueError:
-            raise InvalidRequestError(f"{path}:{line_number}: label {label!r} is not a number") from None
-        if not 0.0 <= score <= _HIGHEST_STS_SCORE:
-            raise InvalidRequestError(f"{path}:{line_number}: label {score} is outside 0-5")
-        pairs.append(StsPair(first, second, score))
-    if not pairs:
-        raise InvalidRequestError(f"{path}: no pairs after the header line")
-    return pairs
 
 
 class DevEvaluator(SentenceEvaluator):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from trainer.training_log import StageLog
 _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 8.0, 4.2, 130
 # Source: Okabe & Ito's palette, which people with any kind of colour vision can tell apart.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#6B7280"
-_MOVING_SHARE = 0.03
+_MOVING_SHARE = 0.04
 
 
 def draw_learning_curve(logs: Sequence[StageLog], path: Path) -> None:
@@ -46,8 +47,13 @@ def draw_scores_against_labels(
     """Every pair's cosine against its label, both of shape (pairs,), as a density of hexagons with a running median."""
     figure = _figure()
     axes = figure.subplots()
-    cells = axes.hexbin(gold, cosines, gridsize=(40, 22), bins="log", mincnt=1, cmap="Blues", linewidths=0.2)
-    figure.colorbar(cells, ax=axes, label="pairs")
+    cells = axes.hexbin(gold, cosines, gridsize=(40, 22), mincnt=1, cmap="Blues", linewidths=0.2)
+    densest = max(2.0, float(np.max(cells.get_array())))
+    cells.set_norm(LogNorm(vmin=0.3, vmax=densest))  # a single pair is to be seen as well
+    bar = figure.colorbar(cells, ax=axes, label="pairs", format="%d")
+    bar.ax.set_ylim(1, densest)
+    bar.set_ticks([count for count in (1, 2, 5, 10, 20, 50, 100, 200, 500) if count <= densest])
+    bar.minorticks_off()
     centres, medians = running_median(gold, cosines)
     axes.plot(centres, medians, color=_ORANGE, marker="o", linewidth=2, label="median cosine")
     axes.set_xlabel("label (0 unrelated, 5 the same)")
@@ -83,7 +89,7 @@ def draw_genres(names: Sequence[str], scores: Sequence[float], counts: Sequence[
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]
     bars = axes.barh(places, 100 * np.array(scores), color=_BLUE, height=0.66)
-    axes.bar_label(bars, [f"{100 * score:.1f}" for score in scores], padding=4)
+    axes.bar_label(bars, [f"{100 * score:.1f}" for score in scores], label_type="center", color="white")
     axes.set_yticks(places, [f"{name} (n = {count})" for name, count in zip(names, counts, strict=True)])
     axes.axvline(100 * whole, color=_ORANGE, linewidth=2, label=f"whole set: {100 * whole:.2f}")
     axes.set_xlim(min(0.0, *(100 * score for score in scores)), 105)
@@ -168,6 +174,6 @@ def _annotate_best(axes: Axes, logs: Sequence[StageLog]) -> None:
 
 
 def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
-    """A centred moving mean over a small share of the values; at the ends over those that there are."""
-    reach = int(_MOVING_SHARE * len(values))
+    """A centred moving mean over a small share of the values, at least five; at the ends over those that there are."""
+    reach = max(2, int(_MOVING_SHARE * len(values)))
     return np.array([np.mean(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))])

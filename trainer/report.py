@@ -16,7 +16,6 @@ from sentence_transformers import SentenceTransformer
 
 from kosearch.sts_metrics import StsMetrics, StsPair, spearman, sts_metrics
 from trainer.encoding import encode, load_model
-from trainer.evaluate import read_sts_file
 from trainer.plots import (
     draw_cosines_by_label,
     draw_genres,
@@ -27,6 +26,7 @@ from trainer.plots import (
 from trainer.query_sets import QuerySet, read_korquad
 from trainer.retrieval_evaluation import dense_ranking
 from trainer.retrieval_metrics import figures_by_query
+from trainer.sts_files import read_sts_file
 from trainer.tables import RETRIEVAL_COLUMNS, STS_COLUMNS, markdown_table, model_label
 from trainer.training_log import read_training_log, training_folder
 

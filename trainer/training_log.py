@@ -34,12 +34,17 @@ def training_folder(model: Path) -> Path:
 
 def read_training_log(folder: Path) -> list[StageLog]:
     """The logs of every stage of a training folder, in the order in which the stages ran; empty when there are none."""
-    files = sorted(folder.rglob("events.out.tfevents.*"), key=lambda file: file.name)  # names begin with the time
+    files = sorted(folder.rglob("events.out.tfevents.*"), key=_order_of)
     by_stage: dict[str, list[Path]] = {}
     for file in files:
         by_stage.setdefault(file.relative_to(folder).parts[0], []).append(file)
     logs = [_stage_log(stage, found) for stage, found in by_stage.items()]
     return [log for log in logs if log.loss.steps or log.dev_score.steps]
+
+
+def _order_of(file: Path) -> list[int]:
+    # events.out.tfevents.SECONDS.HOST.PROCESS.NUMBER, the number being that of the file within the process
+    return [int(part) for part in file.name.split(".") if part.isdecimal()]
 
 
 def _stage_log(stage: str, files: list[Path]) -> StageLog:
