@@ -6,8 +6,8 @@ RECIPE = Recipe(
     name="mini-ko",
     source=(
         "Own. Morpheme vectors of Kiwi's CoNg model as initialisation; neighbourhoods and embeddings of the teacher "
-        "that the recipe teacher-ko makes (group distillation, see losses.py); multiple negatives ranking (Henderson et "
-        "al., 2017) for search; correlation with STS scores."
+        "that the recipe teacher-ko makes (group distillation, see losses.py); multiple negatives ranking (Henderson "
+        "et al., 2017) for search; correlation with STS scores."
     ),
     expected="KorSTS test, cosine Spearman x 100: see models/kosearch-mini-ko/README.md.",
     foundation=Foundation(
@@ -39,38 +39,37 @@ RECIPE = Recipe(
             name="context",
             layer_count=4,
             batch_size=64,
-            learning_rate=6e-4,
+            learning_rate=4e-4,
             embedding_learning_rate=3e-3,
+            warmup_share=0.08,
             teacher_temperature=0.015,
             max_tokens=64,
             sources=(
                 Source("alike_sentences", repeat=3),
                 Source("alike_passages", repeat=2),
-                Source("wikipedia_titles", limit=3_000),
-                Source("wikipedia_cloze", limit=6_000),
-                Source("welfare", limit=4_000),
-                Source("open_domain", repeat=2),
+                Source("wikipedia_cloze", limit=3_000),
+                Source("welfare", limit=3_000),
+                Source("open_domain"),
                 Source("nli_triplets"),
-                Source("paraphrases", limit=4_000),
-                Source("korsts", repeat=2),
-                Source("klue_sts"),
+                Source("korsts"),
+                Source("klue_sts", limit=6_000),
             ),
         ),
         Stage(
             name="similarity",
             layer_count=4,
-            batch_size=32,
-            learning_rate=1e-4,
+            batch_size=64,
+            learning_rate=1.5e-4,
             embedding_learning_rate=5e-4,
             teacher_temperature=0.015,
             max_tokens=64,
             selects_on_dev=True,
             sources=(
-                Source("korsts", repeat=3),
-                Source("klue_sts"),
-                Source("nli_triplets", limit=2_000),
-                Source("open_domain"),
-                Source("welfare", limit=1_000),
+                Source("korsts", repeat=2),
+                Source("klue_sts", limit=6_000),
+                Source("nli_triplets", limit=1_000),
+                Source("open_domain", limit=1_000),
+                Source("welfare", limit=500),
                 Source("alike_sentences", limit=6_000),
                 Source("alike_passages", limit=2_000),
             ),
