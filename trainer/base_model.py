@@ -210,8 +210,13 @@ def _load_tokenizer(folder: Path, name: str, max_tokens: int) -> PreTrainedToken
             f"{name} has no tokenizer files (tokenizer.json, vocab.txt, or KoBERT's spiece.model); copy them from "
             "where the model is"
         )
+    # BERT's tokenizer lowers the case by default and takes Hangul apart in doing so: every Korean word is unknown then.
+    is_bare = not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json"))
+    options = {"do_lower_case": False} if is_bare and (folder / "vocab.txt").is_file() else {}
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, model_max_length=max_tokens)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, model_max_length=max_tokens, **options
+        )
     except _LOAD_ERRORS as error:
         raise ModelError(
             f"the tokenizer of {name} cannot be loaded ({type(error).__name__}: {error}); copy its files again"
