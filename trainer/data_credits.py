@@ -74,6 +74,8 @@ CREDITS: dict[str, tuple[DataSet, ...]] = {
     "precedents": (_PRECEDENTS,),
     "english_teacher": (_KORSTS, *_PARALLEL, _MINILM),
     "taught_sentences": _SENTENCES,
+    "alike_sentences": (*_SENTENCES, _WELFARE, *_OPEN_DOMAIN, *_PARALLEL, _REVIEWS, _WIKIPEDIA, _STATUTES),
+    "alike_passages": (_WELFARE, *_OPEN_DOMAIN, _WIKIPEDIA, _STATUTES, _PRECEDENTS),
     "taught_wikipedia": (_WIKIPEDIA,),
 }
 # What tokenizer and first embeddings of a recipe's foundation are made of.

@@ -48,7 +48,7 @@ def draw_scores_against_labels(
     figure = _figure()
     axes = figure.subplots()
     cells = axes.hexbin(gold, cosines, gridsize=(40, 22), mincnt=1, cmap="Blues", linewidths=0.2)
-    densest = max(2.0, float(np.max(cells.get_array())))
+    densest = max(2.0, float(np.asarray(cells.get_array()).max()))
     cells.set_norm(LogNorm(vmin=0.3, vmax=densest))  # a single pair is to be seen as well
     bar = figure.colorbar(cells, ax=axes, label="pairs", format="%d")
     bar.ax.set_ylim(1, densest)
