@@ -8,6 +8,7 @@ from trainer.recipes import (
     distil,
     matryoshka,
     mini_ko,
+    mini_ko_base,
     mlm,
     nli,
     nli_sts,
@@ -18,7 +19,7 @@ from trainer.recipes import (
     teacher_ko,
 )
 
-_ALL = (mini_ko, teacher_ko, nli, sts, nli_sts, simcse_nli, matryoshka, distil, retrieval, mlm, smoke)
+_ALL = (teacher_ko, mini_ko_base, mini_ko, nli, sts, nli_sts, simcse_nli, matryoshka, distil, retrieval, mlm, smoke)
 RECIPES: dict[str, Recipe] = {module.RECIPE.name: module.RECIPE for module in _ALL}
 
 

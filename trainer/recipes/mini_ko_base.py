@@ -1,0 +1,59 @@
+"""mini-ko-base: a small Korean encoder from scratch on two CPU cores, taught by the model of teacher-ko."""
+
+from trainer.recipe import Foundation, Recipe, Source, Stage
+
+RECIPE = Recipe(
+    name="mini-ko-base",
+    source=(
+        "Own. Morpheme vectors of Kiwi's CoNg model as initialisation; neighbourhoods and embeddings of the teacher "
+        "that the recipe teacher-ko makes (group distillation, see losses.py); multiple negatives ranking (Henderson "
+        "et al., 2017) for search."
+    ),
+    expected="KorSTS dev, cosine Spearman x 100: EXPECTED.",
+    foundation=Foundation(
+        piece_count=22_000, corpus_step=12, dim=384, head_count=6, intermediate_dim=1024, max_tokens=256
+    ),
+    stages=(
+        Stage(
+            name="static",
+            layer_count=0,
+            batch_size=128,
+            learning_rate=2e-3,
+            embedding_learning_rate=2e-2,
+            teacher_temperature=0.015,
+            max_tokens=64,
+            is_bf16=False,
+            sources=(
+                Source("alike_sentences"),
+                Source("alike_passages"),
+                Source("wikipedia_titles", limit=20_000),
+                Source("wikipedia_cloze", limit=20_000),
+                Source("welfare"),
+                Source("open_domain", repeat=2),
+                Source("nli_triplets"),
+                Source("korsts"),
+                Source("klue_sts"),
+            ),
+        ),
+        Stage(
+            name="context",
+            layer_count=4,
+            batch_size=64,
+            learning_rate=4e-4,
+            embedding_learning_rate=3e-3,
+            warmup_share=0.08,
+            teacher_temperature=0.015,
+            max_tokens=64,
+            sources=(
+                Source("alike_sentences", repeat=3),
+                Source("alike_passages", repeat=2),
+                Source("wikipedia_cloze", limit=3_000),
+                Source("welfare", limit=3_000),
+                Source("open_domain"),
+                Source("nli_triplets"),
+                Source("korsts"),
+                Source("klue_sts", limit=6_000),
+            ),
+        ),
+    ),
+)
