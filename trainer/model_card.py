@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from kosearch.errors import ModelError
-from trainer.data_credits import FOUNDATION_CREDITS, PRETRAINING_CREDITS, DataSet, credits_of, licence_of
+from trainer.data_credits import (
+    FOUNDATION_CREDITS,
+    MODEL_CREDITS,
+    PRETRAINING_CREDITS,
+    DataSet,
+    credits_of,
+    licence_of,
+)
 from trainer.figures import Evaluation, EvaluationRun
 from trainer.leak_check import NEAR
 from trainer.tables import evaluation_parts, markdown_table
@@ -125,6 +132,18 @@ def _purposes(recipe: Mapping[str, Any]) -> Iterator[tuple[str, tuple[DataSet, .
             yield "masked-language pretraining", PRETRAINING_CREDITS
         for source in stage.get("sources", ()):
             yield source["name"], credits_of(source["name"])
+    for role in ("base_model", "teacher"):
+        yield from _inherited(recipe.get(role), role.replace("_", " "))
+
+
+def _inherited(model: str | None, role: str) -> Iterator[tuple[str, tuple[DataSet, ...]]]:
+    """What a base model or teacher is made of, as far as it is known or its own `run.json` is at hand."""
+    if model in MODEL_CREDITS:
+        yield role, (MODEL_CREDITS[model],)
+    elif model is not None and (Path(model) / "run.json").is_file():
+        run = _read_json(Path(model) / "run.json", "train the model again")
+        for _, data_sets in _purposes(run["recipe"]):
+            yield f"{role} {Path(model).resolve().name}", data_sets
 
 
 def files_of(data_set: DataSet, data: Path) -> Iterator[Path]:

