@@ -73,6 +73,21 @@ def has_record(work: Path) -> bool:
     return (work / _RECORD).is_file()
 
 
+def holds_training(work: Path) -> bool:
+    """Whether an unfinished run has come so far that losing it would cost time: a checkpoint, or a stage."""
+    return has_record(work) and any(
+        next(work.glob(pattern), None) is not None for pattern in (f"*/checkpoint-*/{_COMPLETE}", "*/finished")
+    )
+
+
+def delete_leftovers(work: Path) -> None:
+    """Delete all that only a resumed run needs; TensorBoard's logs stay."""
+    (work / _RECORD).unlink(missing_ok=True)
+    for pattern in ("start", "*/checkpoint-*", "*/examples", "*/finished", "*.partial", "*/*.partial"):
+        for leftover in list(work.glob(pattern)):
+            shutil.rmtree(leftover)
+
+
 def check_record(work: Path, record: dict[str, Any]) -> None:
     """Raise ResumeError naming the first differences when the run in `work` is made of something else."""
     stored = json.loads((work / _RECORD).read_text(encoding="utf-8"))

@@ -10,11 +10,11 @@ import gzip
 import itertools
 import random
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
-from zlib import crc32
 
 from kosearch.errors import InvalidRequestError
 from kosearch.sts_metrics import read_sts_pairs
@@ -139,7 +139,7 @@ def welfare_pairs(folder: Path) -> list[Pair]:
 
 def is_welfare_dev(document: str) -> bool:
     """Whether questions about this document are kept for development: a fixed tenth, by a hash of its name."""
-    return crc32(normalise(document).encode()) % 10 == 0
+    return zlib.crc32(normalise(document).encode()) % 10 == 0
 
 
 def open_domain_queries(folder: Path) -> list[Pair]:
@@ -264,12 +264,17 @@ def _nli_file_rows(path: Path, skipped_columns: int) -> Iterator[tuple[str, str,
 def _topics(path: Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         raise TrainingDataError(path, "file is missing")
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-        for line_number, line in enumerate(lines, start=1):
-            query_id, separator, query = line.rstrip("\n").partition("\t")
-            if not separator:
-                raise TrainingDataError(path, "expected 2 columns, found 1", line_number)
-            yield query_id, normalise(query)
+    line_number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            for line in lines:
+                line_number += 1
+                query_id, separator, query = line.rstrip("\n").partition("\t")
+                if not separator:
+                    raise TrainingDataError(path, "expected 2 columns, found 1", line_number)
+                yield query_id, normalise(query)
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        raise TrainingDataError(path, f"truncated or damaged: {error}", line_number + 1) from error
 
 
 def _positives(path: Path, topics: dict[str, str]) -> list[Pair]:

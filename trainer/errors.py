@@ -47,14 +47,14 @@ class ResumeError(TrainerError):
 
 
 class TrainingDivergedError(TrainerError):
-    """A loss or gradient was infinite or not a number; no weight has been changed by it."""
+    """A loss, a gradient or a weight is infinite or not a number; no checkpoint holds it."""
 
     def __init__(self, stage: str, step: int) -> None:
         self.stage = stage
         self.step = step
         super().__init__(
-            f"stage {stage!r}, step {step}: the loss is not a finite number. The last checkpoint is from before that; "
-            "--resume would meet the same batch, so lower the learning rate of the stage or look at its data"
+            f"stage {stage!r}, step {step}: loss or weights are no finite numbers any more. The last checkpoint is "
+            "from before; --resume would come to the same point, so lower the stage's learning rate or look at its data"
         )
 
 

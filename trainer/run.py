@@ -16,9 +16,11 @@ from sentence_transformers import SentenceTransformer
 
 from trainer.checkpoints import (
     check_record,
+    delete_leftovers,
     facts_of,
     fingerprint_data,
     has_record,
+    holds_training,
     mark_complete,
     write_record,
     written_whole,
@@ -79,6 +81,7 @@ def settle_former_run(recipe: Recipe, data: Path, output: Path, process: Partial
     if process.is_main_process:
         if start is Start.NEW:
             _refuse_to_destroy(output, work)
+            delete_leftovers(work)  # of a run that failed before its first checkpoint
         elif start is Start.OVERWRITE:
             shutil.rmtree(work, ignore_errors=True)
         elif not has_record(work):
@@ -120,7 +123,7 @@ def _record(recipe: Recipe, data: Path, process: PartialState) -> dict[str, Any]
 
 
 def _refuse_to_destroy(output: Path, work: Path) -> None:
-    if has_record(work):
+    if holds_training(work):
         raise ResumeError(f"an unfinished run lies in {work}; continue it with --resume or discard it with --overwrite")
     if (output / "modules.json").exists():
         raise ResumeError(f"{output} holds a finished model; choose another --output, or replace it with --overwrite")

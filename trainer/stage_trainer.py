@@ -96,6 +96,8 @@ class WatchedTrainer(Trainer):
         return norm
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            raise TrainingDivergedError(self.watch.stage, self.state.global_step)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with _removed_on_failure(folder, self.args.should_save):
             super()._save_checkpoint(model, trial)

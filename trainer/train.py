@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import shutil
 import sys
 import tempfile
 import time
@@ -20,13 +19,14 @@ from datasets import DatasetDict  # type: ignore[import-untyped]  # it ships no 
 from kiwipiepy import Kiwi
 from rich.progress import track
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_seed
 
+from trainer.base_model import load_base_model
 from trainer.checkpoints import (
     delete_incomplete,
+    delete_leftovers,
     disk_failures_named,
     facts_of,
     mark_complete,
@@ -101,7 +101,7 @@ def run_recipe(
             output.mkdir(parents=True, exist_ok=True)
             model.save_pretrained(str(output), create_model_card=False)
             write_run_report(recipe, run.sources, seconds, output)
-            _delete_leftovers(work)
+            delete_leftovers(work)
         process.wait_for_everyone()
     return model
 
@@ -109,7 +109,8 @@ def run_recipe(
 def _with_models(recipe: Recipe, base_model: str | None, teacher: str | None) -> Recipe:
     recipe = replace(recipe, teacher=teacher or recipe.teacher)
     if base_model is not None:
-        recipe = replace(recipe, base_model=base_model, foundation=None)
+        max_tokens = recipe.max_tokens or (recipe.foundation.max_tokens if recipe.foundation is not None else 0)
+        recipe = replace(recipe, base_model=base_model, foundation=None, max_tokens=max_tokens)
     if recipe.foundation is None and recipe.base_model is None:
         raise RecipeError(f"recipe {recipe.name!r} continues a model: give one with --base-model")
     return recipe
@@ -122,7 +123,7 @@ def _run_stages(run: Run) -> tuple[SentenceTransformer, dict[str, float]]:
     for stage in run.recipe.stages:
         done = _stage_once(run, stage, done)
         seconds[stage.name] = facts_of(done)["seconds"]
-    model = load_encoder(str(done))
+    model = load_start(done)
     if run.recipe.max_tokens:
         model.max_seq_length = run.recipe.max_tokens
     elif run.recipe.foundation is not None:
@@ -149,7 +150,8 @@ def _first_model(run: Run, parts: Path) -> SentenceTransformer:
         raise RecipeError(f"recipe {run.recipe.name!r} has neither a foundation nor a base model")
     if run.recipe.base_model == PACKAGED_E5:
         return load_packaged_e5()
-    return with_pooling(load_encoder(run.recipe.base_model))
+    max_tokens = run.recipe.max_tokens or max(stage.max_tokens for stage in run.recipe.stages)
+    return load_base_model(run.recipe.base_model, max_tokens)
 
 
 def _stage_once(run: Run, stage: AnyStage, start: Path) -> Path:
@@ -164,7 +166,7 @@ def _stage_once(run: Run, stage: AnyStage, start: Path) -> Path:
             delete_incomplete(folder.parent)
         run.process.wait_for_everyone()
         set_seed(run.recipe.seed)
-        model, seconds = run_stage(load_encoder(str(start)), stage, run)
+        model, seconds = run_stage(load_start(start), stage, run)
         log.info("stage.finished", stage=stage.name, seconds=seconds)
         if run.process.is_main_process:
             _write_model(model, folder, {"seconds": seconds, "removed": check.removed})
@@ -179,22 +181,9 @@ def _write_model(model: SentenceTransformer, folder: Path, facts: dict[str, obje
         mark_complete(partial, facts)
 
 
-def load_encoder(name: str) -> SentenceTransformer:
-    """Load a model directory or hub id with float32 weights, for training. Raises RecipeError when there is none."""
-    try:
-        return SentenceTransformer(name, device="cpu", model_kwargs={"dtype": torch.float32})
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"cannot load {name!r}: {error}; name a hub id or a directory with --base-model") from error
-
-
-def with_pooling(model: SentenceTransformer) -> SentenceTransformer:
-    """The model, with mean pooling behind its encoder when it has no module that makes one embedding of a text."""
-    modules = list(model)
-    if isinstance(modules[0], Transformer) and not any(isinstance(module, Pooling) for module in modules):
-        pooling = Pooling(modules[0].get_embedding_dimension(), pooling_mode="mean")
-        log.warning("pooling.added", reason="the base model has none", mode="mean")
-        model = SentenceTransformer(modules=[modules[0], pooling, *modules[1:]], device="cpu")
-    return model
+def load_start(folder: Path) -> SentenceTransformer:
+    """Load what an earlier part of the run has written, with float32 weights."""
+    return SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
 
 
 def lay_foundation(foundation: Foundation, sources: ExampleSources, seed: int, work: Path) -> SentenceTransformer:
@@ -313,13 +302,6 @@ def _arguments(
         metric_for_best_model="eval_cosine_spearman" if stage.selects_on_dev else None,
         **shared_arguments(stage, run, save_steps=every),
     )
-
-
-def _delete_leftovers(work: Path) -> None:
-    """Delete what only a resumed run needs; TensorBoard's logs stay."""
-    (work / "run.json").unlink()
-    for leftover in (work / "start", *work.glob("*/checkpoint-*"), *work.glob("*/examples"), *work.glob("*/finished")):
-        shutil.rmtree(leftover)
 
 
 def write_run_report(recipe: Recipe, sources: ExampleSources, seconds: dict[str, float], output: Path) -> None:

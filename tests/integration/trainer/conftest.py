@@ -85,3 +85,29 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / "paraphrase/question_pair_train.txt", "question1\tquestion2\tis_duplicate\n뭐 먹지\t뭘 먹을까\t0\n")
     write(folder / "retrieval/welfare_qa.csv", "Question,Answer,Documents\n지원이 있나요?,지원이 있습니다.,복지\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of one layer and 16 dimensions without pooling, as a hub holds it. It has dropout, so that a random state
+    which a checkpoint lost would show."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from trainer.tokenizer import build_tokenizer
+
+    words = sorted({f"▁{word}" for sentence in SENTENCES for word in sentence.split()})
+    tokenizer = build_tokenizer([(word, -5.0) for word in words], max_tokens=128)
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=128,
+    )
+    folder = tmp_path_factory.mktemp("encoder") / "tiny-bert"
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

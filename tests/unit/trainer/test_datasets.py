@@ -95,3 +95,45 @@ def test_open_domain_queries_take_positives_only(tmp_path: Path) -> None:
 def test_a_tenth_of_the_welfare_documents_is_kept_for_development() -> None:
     kept = sum(datasets.is_welfare_dev(f"복지 제도 {number}") for number in range(2_000))
     assert 140 <= kept <= 260
+
+
+def test_an_unknown_nli_label_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    rows = "sentence1\tsentence2\tgold_label\n전제\t가설\tentailment\n전제\t가설\tmaybe\n"
+    path = written(tmp_path / "kornlu/multinli.train.ko.tsv", rows)
+    with pytest.raises(TrainingDataError, match=r"unknown label 'maybe'; known: contradiction, ent") as caught:
+        datasets.nli_labelled(tmp_path)
+    assert str(caught.value).startswith(f"{path}:3")
+
+
+def test_rows_without_agreement_are_left_out(tmp_path: Path) -> None:
+    rows = "sentence1\tsentence2\tgold_label\n전제\t가설\t-\n전제\t다른 가설\tneutral\n"
+    written(tmp_path / "kornlu/snli_1.0_train.ko.tsv", rows)
+    assert datasets.nli_labelled(tmp_path) == [("전제", "다른 가설", datasets.NLI_LABELS.index("neutral"))]
+
+
+def test_labelled_nli_is_kornli_where_a_user_has_it_and_else_klue(tmp_path: Path) -> None:
+    written(tmp_path / "klue/klue_nli_train.tsv", "index\tpremise\thypothesis\tlabel\n0\t클루\t가설\tentailment\n")
+    assert datasets.nli_labelled(tmp_path) == [("클루", "가설", 1)]
+    written(tmp_path / "kornlu/multinli.train.ko.tsv", "sentence1\tsentence2\tgold_label\n코\t가설\tneutral\n")
+    assert datasets.nli_labelled(tmp_path) == [("코", "가설", 2)]
+
+
+def test_a_korsts_score_outside_0_to_5_is_named_by_file_and_line(tmp_path: Path) -> None:
+    header = "genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2\n"
+    path = written(tmp_path / "kornlu/sts-train.tsv", header + "g\tf\ty\t1\t5.5\t가\t나\n")
+    with pytest.raises(TrainingDataError) as caught:
+        datasets.korsts_train(tmp_path)
+    assert str(caught.value).startswith(f"{path}:2")
+    assert "5.5" in str(caught.value)
+
+
+def test_a_truncated_archive_of_topics_is_named(tmp_path: Path) -> None:
+    import gzip
+
+    folder = tmp_path / "retrieval"
+    written(folder / "topics.miracl-v1.0-ko-train.tsv", "1\t질문 하나\n")
+    written(folder / "qrels.miracl-v1.0-ko-train.tsv", "1\tQ0\t10#3\t1\n")
+    whole = gzip.compress("".join(f"{i}\t질문 {i}\n" for i in range(500)).encode())
+    (folder / "topics.mrtydi-v1.1-ko.train.txt.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingDataError, match=r"topics\.mrtydi-v1\.1-ko\.train\.txt\.gz:\d+: truncated"):
+        datasets.open_domain_queries(tmp_path)
