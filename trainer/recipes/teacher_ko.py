@@ -1,7 +1,6 @@
 """teacher-ko: multilingual-e5-small, made a judge of Korean similarity; the teacher of mini-ko."""
 
-from trainer.recipe import Recipe, Source, Stage
-from trainer.teaching import PACKAGED_E5
+from trainer.recipe import PACKAGED_E5, Recipe, Source, Stage
 
 RECIPE = Recipe(
     name="teacher-ko",
