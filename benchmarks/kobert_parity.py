@@ -35,8 +35,8 @@ SAMPLE = ROOT / "tests" / "unit" / "trainer" / "kobert_sample.json"
 ENVIRONMENTS = ROOT / ".cache"
 REFERENCE = "kobert-transformers==0.6.0"
 TRANSFORMERS = "transformers==4.57.6"
-# Every fiftieth page spreads 100,000 sentences over the whole encyclopaedia.
-PAGE_STEP = 50
+# Every thirtieth page spreads 100,000 sentences over the whole encyclopaedia.
+PAGE_STEP = 30
 SHOWN_DIFFERENCES = 5
 BATCH_SIZE = 1_000
 
