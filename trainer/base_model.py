@@ -142,7 +142,8 @@ def _build_encoder(folder: Path, name: str, max_tokens: int, model: PreTrainedMo
 
 def _mean_pooling(transformer: Transformer, name: str) -> Pooling:
     log.info("pooling.added", model=name, mode="mean")
-    return Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
+    pooling: Pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
+    return pooling
 
 
 def _read_config(path: Path) -> PretrainedConfig:
@@ -177,7 +178,7 @@ def _has_weights(folder: Path) -> bool:
 def _fresh_model(config: PretrainedConfig) -> PreTrainedModel:
     _refuse_decoder(config, config.model_type)
     log.warning("weights.randomised", architecture=config.model_type)
-    model: PreTrainedModel = AutoModel.from_config(config, dtype=torch.float32)
+    model: PreTrainedModel = AutoModel.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     return model
 
 

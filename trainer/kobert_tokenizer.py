@@ -52,7 +52,7 @@ class SentencePieceModel:
 
 def read_sentencepiece(path: Path) -> SentencePieceModel:
     """Read a SentencePiece unigram model. Raises ModelError when it is absent, damaged or of another kind."""
-    definitions = import_protobuf()
+    definitions = import_protobuf()  # type: ignore[no-untyped-call]  # the library leaves it untyped
     proto = definitions.ModelProto()
     try:
         proto.ParseFromString(path.read_bytes())
