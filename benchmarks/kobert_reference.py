@@ -2,7 +2,7 @@
 
     python kobert_reference.py SPIECE_MODEL VOCAB_TXT < texts.json > ids.json
 
-Reads a JSON list of texts; writes {"ids": list of id lists, special tokens included, "cpu_seconds": of tokenising alone}.
+Reads a JSON list of texts; writes {"ids": list of id lists, special tokens included, "cpu_seconds": of tokenising}.
 """
 
 import json
