@@ -167,13 +167,16 @@ def _annotate_best(axes: Axes, logs: Sequence[StageLog]) -> None:
     for log in logs:
         points += [(start + step, value) for step, value in zip(log.dev_score.steps, log.dev_score.values, strict=True)]
         start += max([*log.loss.steps, *log.dev_score.steps])
-    if points:
+    if not points:
+        axes.annotate("not evaluated", (0.5, 0.5), xycoords="axes fraction", ha="center", color=_GREY)
+        axes.set_yticks([])
+    else:
         step, value = max(points, key=lambda point: point[1])
         axes.axhline(100 * value, color=_ORANGE, linewidth=0.8, linestyle=":")
         axes.set_title(f"best {100 * value:.2f} at step {step:,}", loc="right", fontsize="small", color=_ORANGE)
 
 
 def _smoothed(values: Sequence[float]) -> NDArray[np.float64]:
-    """A centred moving mean over a small share of the values, at least five; at the ends over those that there are."""
-    reach = max(2, int(_MOVING_SHARE * len(values)))
+    """A centred moving mean over a small share of the values, five if they are few; at the ends over fewer."""
+    reach = min(max(2, int(_MOVING_SHARE * len(values))), len(values) // 4)
     return np.array([np.mean(values[max(0, i - reach) : i + reach + 1]) for i in range(len(values))])
