@@ -312,6 +312,11 @@ def mine_negatives(
         batch_size=64,
         verbose=False,
     )
+    if len(mined) == 0:
+        raise RecipeError(
+            f"none of {len(pairs)} pairs has {count} hard negatives: all passages look alike to the model; "
+            "give one that is trained further with --base-model"
+        )
     return [tuple(row.values()) for row in mined]
 
 
