@@ -130,7 +130,7 @@ class StageTrainer(WatchedTrainer, SentenceTransformerTrainer):
     ) -> BatchSampler | None:
         """No text twice in a batch whose other rows are negatives or neighbours, plain shuffling of scored pairs.
 
-        The library's sampler without duplicates compares labels too: KorSTS has 206 different scores, so it finds no
+        The library's sampler without duplicates compares labels too: KorSTS has 205 different scores, so it finds no
         batch of 512 at all, and would spread scores unnaturally in smaller ones.
         """
         if self.args.batch_sampler is BatchSamplers.NO_DUPLICATES and not _needs_distinct_texts(dataset):
