@@ -149,4 +149,4 @@ def forget_lengths(path: Path) -> None:
     """Take the last batch's truncation and padding out of tokenizer.json: training cuts texts shorter than serving."""
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     tokenizer |= {"truncation": None, "padding": None}
-    path.write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ RECIPE = Recipe(
         "Own: correlation of cosines with KorSTS and KLUE-STS scores, mixed with what keeps search good. --base-model "
         "is what mini-ko-base has written, --teacher what teacher-ko has."
     ),
-    expected="KorSTS test, cosine Spearman x 100: EXPECTED.",
+    expected="KorSTS test, cosine Spearman x 100: 74.86 and 75.37 (seeds 42, 43), no better than its base yet.",
     max_tokens=256,
     stages=(
         Stage(
@@ -22,7 +22,7 @@ RECIPE = Recipe(
             selects_on_dev=True,
             sources=(
                 Source("korsts", repeat=2),
-                Source("klue_sts", limit=6_000),
+                Source("klue_sts", limit=3_000),
                 Source("nli_triplets", limit=1_000),
                 Source("open_domain", limit=1_000),
                 Source("welfare", limit=500),
