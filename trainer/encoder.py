@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.bert.modeling_bert import BertLayer
 
 # Share of a token's squared length that its meaning may take; the rest is ballast (see `place_embeddings`).
@@ -72,6 +72,11 @@ def add_layers(static: BertModel, layer_count: int) -> BertModel:
         last.load_state_dict(first.state_dict())
         first.reset_parameters()
     return model
+
+
+def encoder_of(model: SentenceTransformer) -> PreTrainedModel:
+    """The transformers model inside a sentence-transformers model, which its types do not tell."""
+    return cast("PreTrainedModel", model[0].auto_model)
 
 
 def as_sentence_transformer(

@@ -157,9 +157,9 @@ class GroupDistillationLoss(nn.Module):
         teacher = in_order.reshape(-1, self.teacher_dim)  # (group * batch, teacher dim)
         distance = (self.projection(student) - teacher).square().sum(dim=1).mean()
         unit = nn.functional.normalize(student, dim=1)  # (group * batch, dim)
-        return _EMBEDDING_WEIGHT * distance + neighbourhood_cross_entropy(
-            unit, teacher, self.temperature, self.teacher_temperature
-        )
+        alike = neighbourhood_cross_entropy(unit, teacher, self.temperature, self.teacher_temperature)
+        loss: Tensor = _EMBEDDING_WEIGHT * distance + alike
+        return loss
 
 
 def joined(features: list[dict[str, Tensor]]) -> dict[str, Tensor]:

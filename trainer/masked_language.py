@@ -7,7 +7,7 @@ Liu et al., 2019 (RoBERTa).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import numpy as np
@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from trainer.checkpoints import mark_complete, newest_checkpoint, written_whole
+from trainer.encoder import encoder_of
 from trainer.errors import RecipeError
 from trainer.recipe import MaskedLanguageStage
 from trainer.run import Run
@@ -53,7 +54,7 @@ def run_masked_language_stage(
     model: SentenceTransformer, stage: MaskedLanguageStage, run: Run
 ) -> tuple[SentenceTransformer, float]:
     """Pretrain the encoder of `model` in place. Returns it, and the seconds it took in all sessions together."""
-    encoder: PreTrainedModel = model[0].auto_model
+    encoder = encoder_of(model)
     tokenizer: PreTrainedTokenizerBase = model.tokenizer
     language_model = with_language_head(encoder)
     rows = _prepare_rows(run, stage, tokenizer)
@@ -70,18 +71,18 @@ def run_masked_language_stage(
     trainer.watch = Watch(stage.name, run.stop)
     log.info("stage.started", stage=stage.name, rows=len(rows), steps=steps)
     train_from(trainer, newest_checkpoint(run.work / stage.name))
-    _copy_encoder(language_model.base_model, encoder)
+    _copy_encoder(cast("PreTrainedModel", language_model.base_model), encoder)
     return model.to("cpu"), round(trainer.watch.seconds, 1)
 
 
 def with_language_head(encoder: PreTrainedModel) -> PreTrainedModel:
     """A masked-language model round a copy of the encoder, with a new head. Raises RecipeError where there is none."""
     try:
-        language_model: PreTrainedModel = AutoModelForMaskedLM.from_config(encoder.config)
+        language_model: PreTrainedModel = AutoModelForMaskedLM.from_config(encoder.config)  # type: ignore[no-untyped-call]
     except ValueError as error:
         kind = type(encoder).__name__
         raise RecipeError(f"transformers has no masked-language model for {kind}; take another --base-model") from error
-    _copy_encoder(encoder, language_model.base_model)
+    _copy_encoder(encoder, cast("PreTrainedModel", language_model.base_model))
     language_model.tie_weights()
     return language_model
 

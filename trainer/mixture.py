@@ -76,7 +76,7 @@ class ExampleSources:
         read = reader.read(self, rng)
         if source.limit and isinstance(read, Iterator):  # a corpus, shuffled already: what is not needed is not made
             read = islice(read, source.limit + source.limit // 10)
-        examples = self.leak_check.clean(source.name, read)
+        examples: list[Any] = self.leak_check.clean(source.name, read)
         if source.limit and len(examples) > source.limit:
             examples = rng.sample(examples, source.limit)
         if reader.taught_as:

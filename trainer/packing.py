@@ -95,7 +95,7 @@ def _packed_forward(padded_forward: Any, input_ids: Tensor, attention_mask: Tens
 
     of_row = laid_out(segments)
     is_together = of_row[:, None, :, None] == of_row[:, None, None, :]  # (rows, 1, row tokens, row tokens)
-    hidden = padded_forward(
+    hidden: Tensor = padded_forward(
         input_ids=laid_out(input_ids[is_token]), position_ids=laid_out(positions), attention_mask=is_together
     ).last_hidden_state  # (rows, row tokens, dim)
     tokens = hidden.flatten(0, 1).index_select(0, places)  # (tokens, dim)

@@ -9,8 +9,8 @@ def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products run in hardware there; where they are emulated they are slower than float32."""
     match device.type:
         case "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         case "cpu":
-            return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
         case _:
             return False

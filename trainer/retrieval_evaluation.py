@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from sentence_transformers import SentenceTransformer
 
 from trainer.corpora import Document
+from trainer.encoder import encoder_of
 from trainer.encoding import encode, truncated
 from trainer.figures import PageRetrieval, RetrievalMetrics
 from trainer.page_search import BestHits, blocks_of, encode_by_length, page_text
@@ -106,7 +107,7 @@ def _ranking(queries: QuerySet, hits: BestHits) -> dict[str, list[str]]:
 
 
 def _fallback_tokens(model: SentenceTransformer) -> int:
-    return int(model[0].auto_model.config.max_position_embeddings)
+    return int(encoder_of(model).config.max_position_embeddings)
 
 
 def _progress() -> Progress:

@@ -90,15 +90,16 @@ class WatchedTrainer(Trainer):
             parameter.grad = self.accelerator.reduce(gradient, reduction="mean")
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | float | None:
-        norm = super()._clip_grad_norm(model)
+        norm: Tensor | float | None = super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]  # it is private
         if norm is not None and not torch.isfinite(torch.as_tensor(norm)):
             raise TrainingDivergedError(self.watch.stage, self.state.global_step + 1)
         return norm
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+        if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
             raise TrainingDivergedError(self.watch.stage, self.state.global_step)
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        output = str(self.args.output_dir)
+        folder = Path(output) / f"checkpoint-{self.state.global_step}"
         with _removed_on_failure(folder, self.args.should_save):
             super()._save_checkpoint(model, trial)
             if self.args.should_save and self.watch.heads:
@@ -110,7 +111,7 @@ class WatchedTrainer(Trainer):
                 mark_complete(folder, {"seconds": round(self.watch.seconds, 1)})
         if self.args.should_save:
             rotate_checkpoints(
-                self.args.output_dir,
+                output,
                 save_total_limit=_CHECKPOINTS_KEPT,
                 best_model_checkpoint=self.state.best_model_checkpoint,
             )

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import structlog
 import torch
@@ -34,7 +35,7 @@ from trainer.checkpoints import (
     written_whole,
 )
 from trainer.e5_teacher import load_packaged_e5
-from trainer.encoder import add_layers, as_sentence_transformer, build_static_encoder, place_embeddings
+from trainer.encoder import add_layers, as_sentence_transformer, build_static_encoder, encoder_of, place_embeddings
 from trainer.errors import RecipeError
 from trainer.evaluate import DevEvaluator
 from trainer.foundation import initial_piece_embeddings, morpheme_table
@@ -249,9 +250,9 @@ def _with_layers(model: SentenceTransformer, stage: Stage) -> SentenceTransforme
 def freeze_lowest(model: SentenceTransformer, layer_count: int) -> None:
     """Keep the token embeddings and the lowest layers as they are; 0 keeps nothing."""
     if layer_count:
-        bert = model[0].auto_model
+        bert = cast("BertModel", encoder_of(model))
         bert.embeddings.requires_grad_(False)
-        for layer in bert.encoder.layer[:layer_count]:
+        for layer in list(bert.encoder.layer)[:layer_count]:
             layer.requires_grad_(False)
 
 
