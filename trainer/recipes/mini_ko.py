@@ -1,4 +1,4 @@
-"""mini-ko: the small model that ships, mini-ko-base tuned to Korean similarity scores."""
+"""mini-ko: mini-ko-base tuned to Korean similarity scores, the next model to ship."""
 
 from trainer.recipe import Recipe, Source, Stage
 
