@@ -14,12 +14,11 @@ help: ## list the targets
 demo: $(VENV)/.runtime ## set up, index the sample corpus, answer the README's queries, stop
 	$(BIN)/python -m standalone.demo
 
-# The trainer's tests have a process of their own: torch and OpenVINO are never loaded into one process elsewhere, and
-# with both in it a run has crashed.
-TRAINER_TESTS := tests/integration/models tests/integration/trainer
+# The trainer's tests have a process of their own: behind the other integration tests in one process, masked-language
+# training ends in a segmentation fault (reproducible, cause not found); alone it never did.
 test: $(VENV)/.development qdrant check ## set up, check and test everything
-	$(BIN)/python -m pytest $(TRAINER_TESTS:%=--ignore=%)
-	$(BIN)/python -m pytest $(TRAINER_TESTS)
+	$(BIN)/python -m pytest --ignore=tests/integration/trainer
+	$(BIN)/python -m pytest tests/integration/trainer
 
 check: $(VENV)/.development ## format, lint, types, layers
 	$(BIN)/ruff format --check .
