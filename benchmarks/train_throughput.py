@@ -97,7 +97,8 @@ def _tokens_per_s(way: Way, batches: list[list[str]]) -> float:
     began = time.perf_counter()
     with way.rows(way.model):
         for batch in batches:
-            features = {name: tensor.to(device) for name, tensor in way.model.preprocess(batch).items()}
+            prepared = way.model.preprocess(batch)
+            features = {name: prepared[name].to(device) for name in ("input_ids", "attention_mask")}
             tokens += int(features["attention_mask"].sum())
             with torch.autocast(device.type, way.autocast) if way.autocast else nullcontext():
                 embeddings = way.model(features)["sentence_embedding"].float()  # (batch, dim)
