@@ -8,10 +8,8 @@ attention is allowed only inside one.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,42 +18,16 @@ from torch import Tensor
 from transformers import BertModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from kosearch.row_packing import Packing, pack
+
 # Attention costs the square of a row, and shorter rows leave larger gaps.
 _ROW_TOKENS = (128, 256, 512)
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where each sentence lies: sentence i begins at token `starts[i]` of the row `rows[i]`."""
-
-    rows: list[int]
-    starts: list[int]
-    row_count: int
-    row_tokens: int
-
-
-def place(lengths: Sequence[int]) -> Placement:
-    """Put sentences into rows, the longest first, each into the fullest row with room for it.
-
-    Rows have the smallest length of 128, 256 or 512 tokens that fits the longest sentence.
-    Source: best-fit decreasing, Johnson 1973.
-    """
+def place(lengths: Sequence[int]) -> Packing:
+    """Put sentences into rows of 128, 256 or 512 tokens, the least that fits the longest sentence."""
     longest = max(lengths)
-    row_tokens = next((size for size in _ROW_TOKENS if size >= longest), longest)
-    rows, starts = [0] * len(lengths), [0] * len(lengths)
-    open_rows: list[tuple[int, int]] = []  # (free tokens, row), ascending
-    row_count = 0
-    for sentence in sorted(range(len(lengths)), key=lambda sentence: -lengths[sentence]):
-        length = lengths[sentence]
-        fitting = bisect_left(open_rows, (length, -1))
-        if fitting < len(open_rows):
-            free, row = open_rows.pop(fitting)
-        else:
-            free, row = row_tokens, row_count
-            row_count += 1
-        rows[sentence], starts[sentence] = row, row_tokens - free
-        insort(open_rows, (free - length, row))
-    return Placement(rows, starts, row_count, row_tokens)
+    return pack(lengths, next((size for size in _ROW_TOKENS if size >= longest), longest))
 
 
 def packed_if_possible(model: SentenceTransformer) -> AbstractContextManager[None]:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from encoder_service.engines.bert_graph import build_bert_graph
 from encoder_service.engines.engine import Embeddings, TokenIds
-from encoder_service.engines.packing import PackedRows, choose_row_tokens, lay_out, pack
+from encoder_service.engines.packing import PackedRows, choose_row_tokens, lay_out
 from encoder_service.engines.sentence_bert import read_sentence_bert
 from kosearch.architecture import Pooling
 from kosearch.model_directory import ModelDirectory
+from kosearch.row_packing import pack
 
 Precision = Literal["bf16", "f32", "int8"]
 

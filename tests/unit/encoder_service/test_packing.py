@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder_service.engines.packing import choose_row_tokens, lay_out, pack
+from encoder_service.engines.packing import choose_row_tokens, lay_out
+from kosearch.row_packing import pack
 
 ROW = 128
 lengths_in_rows = st.lists(st.integers(1, ROW), min_size=1, max_size=80)
