@@ -14,11 +14,8 @@ help: ## list the targets
 demo: $(VENV)/.runtime ## set up, index the sample corpus, answer the README's queries, stop
 	$(BIN)/python -m standalone.demo
 
-# The trainer's tests have a process of their own: behind the other integration tests in one process, masked-language
-# training ends in a segmentation fault (reproducible, cause not found); alone it never did.
 test: $(VENV)/.development qdrant check ## set up, check and test everything
-	$(BIN)/python -m pytest --ignore=tests/integration/trainer
-	$(BIN)/python -m pytest tests/integration/trainer
+	$(BIN)/python -m pytest
 
 check: $(VENV)/.development ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -191,9 +191,13 @@ def title_pairs(documents: Iterable[Document], length: int) -> Iterator[Pair]:
             yield title[:length], text[:length]
 
 
-def cloze_pairs(documents: Iterable[Document], length: int, rng: random.Random) -> Iterator[Pair]:
-    """(one sentence, title and its surroundings without it). Source: inverse cloze task, Lee et al., ACL 2019."""
+def cloze_pairs(documents: Iterable[Document], lengths: tuple[int, int], rng: random.Random) -> Iterator[Pair]:
+    """(one sentence, title and its surroundings without it), of `lengths[0]` to `lengths[1]` characters.
+
+    Source: inverse cloze task, Lee et al., ACL 2019.
+    """
     for document in documents:
+        length = rng.randint(*lengths)
         sentences = sentences_of(document.text[: 3 * length])
         if len(sentences) < 3:
             continue

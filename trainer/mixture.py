@@ -28,6 +28,8 @@ from trainer.teaching import encode_as, load_teacher_model, neighbour_groups
 
 # Characters of a passage that a training pair keeps; the tokenizer cuts further.
 _PASSAGE_LENGTH = 240
+# The same for the surroundings of a sentence, shortest and longest: paragraphs of every length are searched.
+_SURROUNDINGS_LENGTHS = (240, 640)
 # Tokens that a teacher reads, and texts that it finds alike in one example.
 _TEACHER_TOKENS = {"query": 64, "document": 96}
 _GROUP_SIZE = 4
@@ -153,7 +155,7 @@ class ExampleSources:
         return labelled.title_pairs(shuffled(self.wikipedia, rng), _PASSAGE_LENGTH)
 
     def wikipedia_cloze(self, rng: random.Random) -> Iterator[labelled.Pair]:
-        return labelled.cloze_pairs(shuffled(self.wikipedia, rng), _PASSAGE_LENGTH, rng)
+        return labelled.cloze_pairs(shuffled(self.wikipedia, rng), _SURROUNDINGS_LENGTHS, rng)
 
     def laws(self, rng: random.Random) -> Iterator[labelled.Pair]:
         return labelled.title_pairs(shuffled(self.law_articles, rng), _PASSAGE_LENGTH)

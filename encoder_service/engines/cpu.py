@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ class CpuEngine:
         """
         self._dim = dim
         self._pooling = pooling
-        core = ov.Core()
+        core = _openvino()
         # A CPU without bf16 would emulate it, slower than f32 and less exact.
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision: Precision = "f32" if precision == "bf16" and not has_bf16 else precision
@@ -74,6 +75,17 @@ class CpuEngine:
         """Meet the shapes of single short texts before the first caller does."""
         for length in _WARM_UP_LENGTHS:
             self.encode([np.zeros(length, np.int32)])
+
+
+@cache
+def _openvino() -> ov.Core:
+    """OpenVINO, once per process and for as long as the process lives.
+
+    Each of its CPU plugins gives this thread a signal stack of its own, and restores at its end the one it had found.
+    Of two plugins that end in the order of their starts, the later restores a stack that is freed already: the next
+    signal, SIGTERM say, is then a segmentation fault (2026.4).
+    """
+    return ov.Core()
 
 
 def _mean_of_texts(hidden: NDArray[np.float32], rows: PackedRows) -> NDArray[np.float32]:

@@ -58,5 +58,27 @@ RECIPE = Recipe(
                 Source("klue_sts", limit=6_000),
             ),
         ),
+        # The same lessons in whole paragraphs, and more of what makes a search: longer texts need their positions.
+        Stage(
+            name="paragraphs",
+            layer_count=4,
+            batch_size=128,
+            learning_rate=4e-4,
+            embedding_learning_rate=3e-3,
+            warmup_share=0.08,
+            teacher_temperature=0.015,
+            max_tokens=256,
+            sources=(
+                Source("alike_sentences", repeat=2),
+                Source("alike_passages", repeat=2),
+                Source("wikipedia_titles", limit=8_000),
+                Source("wikipedia_cloze", limit=16_000),
+                Source("welfare"),
+                Source("open_domain", repeat=2),
+                Source("nli_triplets"),
+                Source("korsts"),
+                Source("klue_sts"),
+            ),
+        ),
     ),
 )

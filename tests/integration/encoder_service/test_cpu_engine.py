@@ -1,6 +1,8 @@
 """The CPU engine against the textbook, and the models it says no to."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,25 @@ def test_bf16_stays_close(tiny_model: Any) -> None:
     texts = random_texts(40, 160)
     expected = np.stack([tiny_model.forward(text) for text in texts])
     assert (engine.encode(texts) * expected).sum(axis=1).min() > MIN_COSINE["bf16"]
+
+
+def test_a_signal_after_engines_have_come_and_gone(tiny_model: Any) -> None:
+    script = """
+import gc, os, signal, sys
+from pathlib import Path
+from encoder_service.engines.cpu import CpuEngine
+from kosearch.model_directory import ModelDirectory
+
+signal.signal(signal.SIGTERM, lambda *_: print("received"))
+engines = [CpuEngine.load(ModelDirectory.open(Path(sys.argv[1])), "f32", threads=1) for _ in range(3)]
+while engines:
+    del engines[0]
+    gc.collect()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", script, tiny_model.directory.path]
+    ran = subprocess.run(command, capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, b"received\n"), ran.stderr.decode()
 
 
 @pytest.mark.parametrize("options", [{}, {"prefix": "bert."}], ids=["plain names", "prefixed names"])

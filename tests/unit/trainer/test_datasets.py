@@ -74,7 +74,7 @@ def test_the_window_nearest_to_the_query_is_chosen() -> None:
 def test_a_cloze_passage_does_not_hold_its_own_query() -> None:
     sentences = [f"이것은 {number}번째 문장으로 꽤 길게 쓴 것이다." for number in range(6)]
     document = Document("1", "제목", " ".join(sentences))
-    for query, passage in datasets.cloze_pairs([document], 200, random.Random(1)):
+    for query, passage in datasets.cloze_pairs([document], (200, 200), random.Random(1)):
         assert query in sentences
         assert query not in passage
         assert passage.startswith("제목")
