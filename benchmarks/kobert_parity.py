@@ -26,9 +26,9 @@ from typing import Any
 from kobert_texts import code_point_texts, hard_cases, sample_texts
 from report import print_report
 
-from trainer.corpora import read_kowiki
-from trainer.datasets import sentences_of
-from trainer.kobert_tokenizer import convert_tokenizer, read_sentencepiece, read_vocabulary
+from trainer.data.corpora import read_kowiki
+from trainer.data.datasets import sentences_of
+from trainer.encoders.kobert_tokenizer import convert_tokenizer, read_sentencepiece, read_vocabulary
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "tests" / "unit" / "trainer" / "kobert_sample.json"

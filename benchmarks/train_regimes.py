@@ -20,10 +20,10 @@ import torch
 from report import print_report
 
 from kosearch.sts_metrics import read_sts_pairs
-from trainer.evaluate import evaluate_sts
+from trainer.evaluation.evaluate import evaluate_sts
 from trainer.recipe import Recipe, Stage
 from trainer.recipes import find_recipe
-from trainer.train import run_recipe
+from trainer.training.train import run_recipe
 
 REGIMES = ("nli", "sts", "nli-sts")
 # What the regimes read; development pairs are written anew.

@@ -21,11 +21,11 @@ import torch
 from report import print_report
 from sentence_transformers import SentenceTransformer
 
-from trainer.datasets import korsts_train
-from trainer.losses import neighbourhood_cross_entropy
-from trainer.packing import packed_if_possible
-from trainer.precision import has_bf16
-from trainer.train import keep_freed_memory
+from trainer.data.datasets import korsts_train
+from trainer.encoders.packing import packed_if_possible
+from trainer.training.losses import neighbourhood_cross_entropy
+from trainer.training.precision import has_bf16
+from trainer.training.train import keep_freed_memory
 
 _WARM_UP_STEPS = 2
 

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from kosearch.errors import KosearchError
 from trainer.errors import TrainingDataError, TrainingInterruptedError
-from trainer.figures import EvaluationRun, evaluations_json, read_evaluations
-from trainer.tables import evaluation_parts
+from trainer.evaluation.figures import EvaluationRun, evaluations_json, read_evaluations
+from trainer.reports.tables import evaluation_parts
 
 _EXIT_USER_ERROR = 2
 # 128 + SIGINT, as shells count. Source: bash's manual, "Exit Status".
@@ -46,8 +46,8 @@ def train(
 ) -> None:
     """Train a recipe and write a sentence-transformers model with its TensorBoard logs."""
     from trainer.recipes import find_recipe  # noqa: PLC0415  (torch loads for seconds; --help must not wait for it)
-    from trainer.run import Start  # noqa: PLC0415
-    from trainer.train import run_recipe  # noqa: PLC0415
+    from trainer.training.run import Start  # noqa: PLC0415
+    from trainer.training.train import run_recipe  # noqa: PLC0415
 
     if resume and overwrite:
         raise typer.BadParameter("--resume continues a run and --overwrite discards it: give one of them")
@@ -77,8 +77,8 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Print the eight metrics of the SentenceBERT-KoBERT README (x 100), and retrieval figures when asked."""
-    from trainer.evaluate import EvaluationSets, evaluate_model  # noqa: PLC0415
-    from trainer.sts_files import read_sts_file  # noqa: PLC0415
+    from trainer.data.sts_files import read_sts_file  # noqa: PLC0415
+    from trainer.evaluation.evaluate import EvaluationSets, evaluate_model  # noqa: PLC0415
 
     if not sts and korquad is None and miracl is None:
         raise typer.BadParameter("give --sts FILE, --korquad FILE or --miracl FOLDER, or several of them")
@@ -107,8 +107,8 @@ def export(
 ) -> None:
     """Make a model directory for the service: float16 weights, golden embeddings, manifest."""
     from kosearch.sts_metrics import read_sts_pairs  # noqa: PLC0415
-    from trainer.export import export_model  # noqa: PLC0415
-    from trainer.int8_trial import try_int8  # noqa: PLC0415
+    from trainer.publishing.export import export_model  # noqa: PLC0415
+    from trainer.publishing.int8_trial import try_int8  # noqa: PLC0415
 
     if sts is not None and not int8:
         raise typer.BadParameter("--sts measures what int8 loses; give --int8 as well")
@@ -132,7 +132,7 @@ def card(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Discard a card that was written by hand.")] = False,
 ) -> None:
     """Write the model card README.md; parts between `<!-- kept: NAME -->` and `<!-- /kept -->` are kept."""
-    from trainer.model_card import write_card  # noqa: PLC0415
+    from trainer.reports.model_card import write_card  # noqa: PLC0415
 
     if data is not None and not data.is_dir():
         raise TrainingDataError(data, "no such folder; say where the training data is with --data")
@@ -148,8 +148,8 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Folder to write; default NAME-report.")] = None,
 ) -> None:
     """Write a report with pictures: learning curve, scores against labels, genres, worst pairs, recall."""
-    from trainer.report import write_report  # noqa: PLC0415
-    from trainer.training_log import training_folder  # noqa: PLC0415
+    from trainer.reports.report import write_report  # noqa: PLC0415
+    from trainer.reports.training_log import training_folder  # noqa: PLC0415
 
     if sts is None and korquad is None and not training_folder(Path(model)).is_dir():
         raise typer.BadParameter(f"{model} has no training logs beside it; give --sts FILE, --korquad FILE or both")
@@ -166,8 +166,8 @@ def leaks(
     examples: Annotated[int, typer.Option(min=0, max=20, help="Show so many near matches of each source.")] = 3,
 ) -> None:
     """Show how many training examples equal, or almost equal, a text of an evaluation set, and are left out."""
-    from trainer.leak_report import all_limits, check_sources, leak_table, limits_of, match_lines  # noqa: PLC0415
     from trainer.recipes import find_recipe  # noqa: PLC0415
+    from trainer.reports.leak_report import all_limits, check_sources, leak_table, limits_of, match_lines  # noqa: PLC0415
 
     if not data.is_dir():
         raise TrainingDataError(data, "no such folder; say where the training data is with --data")

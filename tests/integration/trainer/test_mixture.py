@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from trainer.errors import RecipeError
-from trainer.mixture import ExampleSources, objective_of
 from trainer.recipe import Objective, Recipe, Source, Stage
 from trainer.recipes import RECIPES
+from trainer.training.mixture import ExampleSources, objective_of
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel
 
-from trainer.packing import packed_rows, place
+from trainer.encoders.packing import packed_rows, place
 
 CONFIG = BertConfig(
     vocab_size=50,

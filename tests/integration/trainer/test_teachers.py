@@ -9,13 +9,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel
 
-from trainer.e5_teacher import dequantise, load_packaged_e5, read_e5_file
-from trainer.encoder import as_sentence_transformer
+from trainer.encoders.encoder import as_sentence_transformer
+from trainer.encoders.packing import packed_if_possible
+from trainer.encoders.tokenizer import build_tokenizer
 from trainer.errors import RecipeError
-from trainer.losses import GroupDistillationLoss
-from trainer.packing import packed_if_possible
-from trainer.teaching import encode_as, load_teacher_model, neighbour_groups
-from trainer.tokenizer import build_tokenizer
+from trainer.teachers.e5 import dequantise, load_packaged_e5, read_e5_file
+from trainer.teachers.teaching import encode_as, load_teacher_model, neighbour_groups
+from trainer.training.losses import GroupDistillationLoss
 
 TEXTS = ["한 남자가 파스타를 먹는다.", "2023년 12월 31일, 대한민국의 주권은 국민에게 있다.", "iPhone 15 Pro"]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.checkpoints import (
+from trainer.errors import DiskFullError, ResumeError
+from trainer.training.checkpoints import (
     check_record,
     delete_incomplete,
     delete_leftovers,
@@ -21,7 +22,6 @@ from trainer.checkpoints import (
     write_record,
     written_whole,
 )
-from trainer.errors import DiskFullError, ResumeError
 
 
 def checkpoint(folder: Path, step: int, *, is_complete: bool = True, best: str | None = None) -> Path:

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("zstandard")
 
-from trainer import datasets
-from trainer.corpora import Document
+from trainer.data import datasets
+from trainer.data.corpora import Document
 from trainer.errors import TrainingDataError
 
 

@@ -16,7 +16,7 @@ import sentencepiece
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from kosearch.errors import ModelError
-from trainer.kobert_tokenizer import convert_tokenizer, read_sentencepiece, read_vocabulary
+from trainer.encoders.kobert_tokenizer import convert_tokenizer, read_sentencepiece, read_vocabulary
 
 # Texts of our own with the reference's ids; `benchmarks/kobert_parity.py --write-sample` makes it.
 SAMPLE = json.loads(Path(__file__).with_name("kobert_sample.json").read_text(encoding="utf-8"))

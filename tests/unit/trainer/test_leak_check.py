@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("zstandard")
 
-from trainer.leak_check import LeakCheck, korquad_titles, leak_key, protect_evaluation_sets
+from trainer.data.leak_check import LeakCheck, korquad_titles, leak_key, protect_evaluation_sets
 
 STS_HEADER = "genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2\n"
 

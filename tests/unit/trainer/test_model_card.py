@@ -12,10 +12,10 @@ pytest.importorskip("ir_measures")
 
 from kosearch.errors import InvalidRequestError, ModelError
 from kosearch.sts_metrics import StsMetrics
-from trainer.data_credits import credits_of, licence_of
+from trainer.data.credits import credits_of, licence_of
 from trainer.errors import RecipeError
-from trainer.figures import Evaluation, EvaluationRun, evaluations_json, read_evaluations
-from trainer.model_card import count_parameters, read_facts, used_data, write_card
+from trainer.evaluation.figures import Evaluation, EvaluationRun, evaluations_json, read_evaluations
+from trainer.reports.model_card import count_parameters, read_facts, used_data, write_card
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",

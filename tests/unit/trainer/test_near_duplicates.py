@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("zstandard")
 
-from trainer.leak_check import leak_key
-from trainer.near_duplicates import NearDuplicateIndex, compare, grams_of, is_near
+from trainer.data.leak_check import leak_key
+from trainer.data.near_duplicates import NearDuplicateIndex, compare, grams_of, is_near
 
 
 def is_found(protected: str, text: str) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.data.query_sets import open_domain_dev_sets, page_query_set, read_judgements, read_korquad, read_topics
 from trainer.errors import TrainingDataError
-from trainer.query_sets import open_domain_dev_sets, page_query_set, read_judgements, read_korquad, read_topics
 
 
 def test_passages_of_one_page_are_one_relevant_page(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("ir_measures")
 
-from trainer.retrieval_metrics import confidence_interval, figures_by_query
+from trainer.evaluation.retrieval_metrics import confidence_interval, figures_by_query
 
 
 def test_with_one_relevant_document_ndcg_is_one_over_the_log_of_its_rank() -> None:

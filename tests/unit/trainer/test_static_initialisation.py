@@ -9,8 +9,8 @@ pytest.importorskip("scipy")
 
 from scipy.sparse import csr_matrix
 
-from trainer.morpheme_vectors import inverse_frequency_weights, recover_unit_vectors
-from trainer.static_initialisation import fit_piece_embeddings
+from trainer.encoders.morpheme_vectors import inverse_frequency_weights, recover_unit_vectors
+from trainer.encoders.static_initialisation import fit_piece_embeddings
 
 
 def test_vectors_are_recovered_from_their_cosines_up_to_rotation() -> None:

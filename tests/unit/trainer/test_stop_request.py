@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from trainer.errors import TrainingInterruptedError
-from trainer.stop_request import StopRequest
+from trainer.training.stop_request import StopRequest
 
 
 def test_a_first_signal_waits_for_the_end_of_the_step() -> None:

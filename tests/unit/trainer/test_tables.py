@@ -4,8 +4,8 @@ import pytest
 
 from kosearch.sts_metrics import StsMetrics
 from trainer.cli import written_command
-from trainer.figures import Evaluation, PageRetrieval
-from trainer.tables import evaluation_parts, markdown_table, mean_and_spread, page_table, sts_table
+from trainer.evaluation.figures import Evaluation, PageRetrieval
+from trainer.reports.tables import evaluation_parts, markdown_table, mean_and_spread, page_table, sts_table
 
 
 def evaluation(name: str, recipe: str | None, values: dict[int, float]) -> Evaluation:

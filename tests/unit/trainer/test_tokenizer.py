@@ -11,7 +11,7 @@ pytest.importorskip("tokenizers")
 pytest.importorskip("kiwipiepy")
 pytest.importorskip("transformers")
 
-from trainer.tokenizer import build_tokenizer, choose_pieces, word_parts
+from trainer.encoders.tokenizer import build_tokenizer, choose_pieces, word_parts
 
 
 @dataclass(frozen=True)

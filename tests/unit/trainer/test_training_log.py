@@ -12,7 +12,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from trainer.plots import (
+from trainer.reports.plots import (
     cosines_by_label,
     draw_cosines_by_label,
     draw_genres,
@@ -21,7 +21,7 @@ from trainer.plots import (
     draw_scores_against_labels,
     running_median,
 )
-from trainer.training_log import read_training_log, training_folder
+from trainer.reports.training_log import read_training_log, training_folder
 
 PNG = b"\x89PNG\r\n"
 

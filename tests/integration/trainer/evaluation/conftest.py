@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from trainer.corpora import read_kowiki
-from trainer.encoder import as_sentence_transformer
-from trainer.tokenizer import build_tokenizer
+from trainer.data.corpora import read_kowiki
+from trainer.encoders.encoder import as_sentence_transformer
+from trainer.encoders.tokenizer import build_tokenizer
 
 
 @pytest.fixture(scope="session")

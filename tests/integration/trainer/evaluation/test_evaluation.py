@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 from kosearch.errors import InvalidRequestError
 from trainer.cli import app
-from trainer.corpora import Document, read_kowiki
-from trainer.encoding import encode, load_model, truncated
-from trainer.page_search import BestHits, blocks_of, encode_by_length, page_text, token_batches
-from trainer.query_sets import QuerySet
-from trainer.retrieval_evaluation import evaluate_pages
-from trainer.sts_files import read_sts_file
+from trainer.data.corpora import Document, read_kowiki
+from trainer.data.query_sets import QuerySet
+from trainer.data.sts_files import read_sts_file
+from trainer.evaluation.encoding import encode, load_model, truncated
+from trainer.evaluation.page_search import BestHits, blocks_of, encode_by_length, page_text, token_batches
+from trainer.evaluation.retrieval_evaluation import evaluate_pages
 
 pytestmark = [
     pytest.mark.filterwarnings(

@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from trainer.cli import app
-from trainer.data_credits import credits_of
-from trainer.leak_report import check_sources, limits_of
-from trainer.mixture import SOURCES
+from trainer.data.credits import credits_of
 from trainer.recipe import MaskedLanguageStage, Recipe, Source, Stage
+from trainer.reports.leak_report import check_sources, limits_of
+from trainer.training.mixture import SOURCES
 
 
 def stage(*sources: Source) -> Stage:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from kosearch.sts_metrics import sts_metrics
 from trainer.cli import app
-from trainer.query_sets import QuerySet
-from trainer.report import ScoredSts, genre_scores, in_cell, rank_differences, read_genres, recall_curve
-from trainer.sts_files import read_sts_file
+from trainer.data.query_sets import QuerySet
+from trainer.data.sts_files import read_sts_file
+from trainer.reports.report import ScoredSts, genre_scores, in_cell, rank_differences, read_genres, recall_curve
 
 pytestmark = [
     pytest.mark.filterwarnings(

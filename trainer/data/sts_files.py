@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kosearch.errors import InvalidRequestError
 from kosearch.sts_metrics import StsPair, read_sts_pairs
-from trainer.datasets import read_table
+from trainer.data.datasets import read_table
 
 _HIGHEST_SCORE = 5.0
 

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from trainer.e5_teacher import load_packaged_e5
+from trainer.encoders.packing import packed_if_possible
 from trainer.errors import RecipeError
-from trainer.packing import packed_if_possible
 from trainer.recipe import PACKAGED_E5
+from trainer.teachers.e5 import load_packaged_e5
 
 # Texts for each pivot of `neighbour_groups`: enough for several groups, few enough to be close to each other.
 _TEXTS_PER_PIVOT = 64

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from kosearch.errors import InvalidRequestError
 from kosearch.sts_metrics import read_sts_pairs
 from kosearch.text import normalise
-from trainer.corpora import Document
+from trainer.data.corpora import Document
 from trainer.errors import TrainingDataError
 
 Pair: TypeAlias = tuple[str, str]  # anchor, positive

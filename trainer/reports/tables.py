@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from trainer.figures import Evaluation
+from trainer.evaluation.figures import Evaluation
 
 # Columns in the order of the README of SentenceBERT-KoBERT.
 STS_COLUMNS = {

@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from trainer.training_log import StageLog
+from trainer.reports.training_log import StageLog
 
 _WIDTH_INCHES, _HEIGHT_INCHES, _DPI = 8.0, 4.2, 130
 # Source: Okabe & Ito's palette, which people with any kind of colour vision can tell apart.

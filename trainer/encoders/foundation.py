@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from transformers import PreTrainedTokenizerFast
 
-from trainer.morpheme_vectors import MORPHEME_DIM, inverse_frequency_weights, recover_unit_vectors
-from trainer.static_initialisation import fit_piece_embeddings
-from trainer.word_statistics import WordStatistics
+from trainer.encoders.morpheme_vectors import MORPHEME_DIM, inverse_frequency_weights, recover_unit_vectors
+from trainer.encoders.static_initialisation import fit_piece_embeddings
+from trainer.encoders.word_statistics import WordStatistics
 
 # Kiwi numbers morphemes from frequent to rare; these are content words of middling frequency, more than 256 of them.
 _ANCHOR_IDS = range(1_000, 13_000, 24)

@@ -96,7 +96,7 @@ def credits_of(source_name: str) -> tuple[DataSet, ...]:
     """What the examples of a source are made of. Raises RecipeError for a source that nobody has written down."""
     fitting = [prefix for prefix in CREDITS if source_name.startswith(prefix)]
     if not fitting:
-        raise RecipeError(f"nobody is credited for source {source_name!r}: add it to trainer/data_credits.py")
+        raise RecipeError(f"nobody is credited for source {source_name!r}: add it to trainer/data/credits.py")
     return CREDITS[max(fitting, key=len)]
 
 

@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from trainer.english_teacher import parallel_sentences
+from trainer.data.leak_check import NEAR
 from trainer.errors import TrainingDataError
-from trainer.leak_check import NEAR
-from trainer.mixture import SOURCES, ExampleSources
 from trainer.recipe import MaskedLanguageStage, Recipe
-from trainer.tables import markdown_table
+from trainer.reports.tables import markdown_table
+from trainer.teachers.english import parallel_sentences
+from trainer.training.mixture import SOURCES, ExampleSources
 
 # A corpus gives as many examples as anyone wants; so many of them are checked when no recipe says how many it takes.
 _CORPUS_EXAMPLES = 50_000

@@ -18,13 +18,20 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
 from kosearch.text import normalise
-from trainer import datasets as labelled
-from trainer.corpora import Document, every_nth, read_kowiki, read_law_articles, read_movie_reviews, read_precedents
-from trainer.english_teacher import parallel_sentences, teacher_rows
+from trainer.data import datasets as labelled
+from trainer.data.corpora import (
+    Document,
+    every_nth,
+    read_kowiki,
+    read_law_articles,
+    read_movie_reviews,
+    read_precedents,
+)
+from trainer.data.leak_check import LeakCheck, korquad_titles, protect_evaluation_sets
 from trainer.errors import RecipeError
-from trainer.leak_check import LeakCheck, korquad_titles, protect_evaluation_sets
 from trainer.recipe import Objective, Source
-from trainer.teaching import encode_as, load_teacher_model, neighbour_groups
+from trainer.teachers.english import parallel_sentences, teacher_rows
+from trainer.teachers.teaching import encode_as, load_teacher_model, neighbour_groups
 
 # Characters of a passage that a training pair keeps; the tokenizer cuts further.
 _PASSAGE_LENGTH = 240

@@ -24,14 +24,14 @@ from transformers.models.auto.modeling_auto import (
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from kosearch.errors import ModelError, NotFoundError
-from trainer.kobert_tokenizer import (
+from trainer.encoders.kobert_tokenizer import (
     SentencePieceModel,
     convert_tokenizer,
     is_of_kobert_kind,
     read_sentencepiece,
     read_vocabulary,
 )
-from trainer.model_source import download_files
+from trainer.encoders.model_source import download_files
 
 log = structlog.get_logger()
 

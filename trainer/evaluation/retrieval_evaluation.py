@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sentence_transformers import SentenceTransformer
 
-from trainer.corpora import Document
-from trainer.encoder import encoder_of
-from trainer.encoding import encode, truncated
-from trainer.figures import PageRetrieval, RetrievalMetrics
-from trainer.page_search import BestHits, blocks_of, encode_by_length, page_text
-from trainer.query_sets import QuerySet, read_korquad
-from trainer.retrieval_metrics import MEASURES, Ranking, confidence_interval, figures_by_query
+from trainer.data.corpora import Document
+from trainer.data.query_sets import QuerySet, read_korquad
+from trainer.encoders.encoder import encoder_of
+from trainer.evaluation.encoding import encode, truncated
+from trainer.evaluation.figures import PageRetrieval, RetrievalMetrics
+from trainer.evaluation.page_search import BestHits, blocks_of, encode_by_length, page_text
+from trainer.evaluation.retrieval_metrics import MEASURES, Ranking, confidence_interval, figures_by_query
 
 _TOP_K = 100
 

@@ -14,11 +14,11 @@ from sentence_transformers.sentence_transformer.evaluation import SentenceEvalua
 
 from kosearch.errors import ModelError
 from kosearch.sts_metrics import StsMetrics, StsPair, read_sts_pairs, sts_metrics
-from trainer.corpora import read_kowiki
-from trainer.encoding import encode, load_model, truncated
-from trainer.figures import Evaluation, PageRetrieval
-from trainer.query_sets import open_domain_dev_sets
-from trainer.retrieval_evaluation import evaluate_korquad, evaluate_pages
+from trainer.data.corpora import read_kowiki
+from trainer.data.query_sets import open_domain_dev_sets
+from trainer.evaluation.encoding import encode, load_model, truncated
+from trainer.evaluation.figures import Evaluation, PageRetrieval
+from trainer.evaluation.retrieval_evaluation import evaluate_korquad, evaluate_pages
 
 __all__ = ["DevEvaluator", "encode", "evaluate_model", "evaluate_sts", "load_model"]
 

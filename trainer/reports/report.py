@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from kosearch.sts_metrics import StsMetrics, StsPair, spearman, sts_metrics
-from trainer.encoding import encode, load_model
-from trainer.plots import (
+from trainer.data.query_sets import QuerySet, read_korquad
+from trainer.data.sts_files import read_sts_file
+from trainer.evaluation.encoding import encode, load_model
+from trainer.evaluation.retrieval_evaluation import dense_ranking
+from trainer.evaluation.retrieval_metrics import figures_by_query
+from trainer.reports.plots import (
     draw_cosines_by_label,
     draw_genres,
     draw_learning_curve,
     draw_recall,
     draw_scores_against_labels,
 )
-from trainer.query_sets import QuerySet, read_korquad
-from trainer.retrieval_evaluation import dense_ranking
-from trainer.retrieval_metrics import figures_by_query
-from trainer.sts_files import read_sts_file
-from trainer.tables import RETRIEVAL_COLUMNS, STS_COLUMNS, markdown_table, model_label
-from trainer.training_log import read_training_log, training_folder
+from trainer.reports.tables import RETRIEVAL_COLUMNS, STS_COLUMNS, markdown_table, model_label
+from trainer.reports.training_log import read_training_log, training_folder
 
 _WORST_PAIRS = 15
 _RECALL_RANKS = 100

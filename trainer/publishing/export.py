@@ -17,9 +17,9 @@ from kosearch.architecture import read_architecture
 from kosearch.errors import ModelError
 from kosearch.model_directory import ModelDirectory, remove_export, seal_model_directory
 from kosearch.text import normalise
-from trainer.encoding import encode
-from trainer.golden_texts import GOLDEN_TEXTS
-from trainer.model_source import find_model
+from trainer.encoders.model_source import find_model
+from trainer.evaluation.encoding import encode
+from trainer.publishing.golden_texts import GOLDEN_TEXTS
 
 # With these the files are taken as they are; sentence-transformers writes anew what lacks one of them.
 _COMPLETE = ("modules.json", "config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from kiwipiepy import Kiwi, Token
 
-from trainer.tokenizer import word_parts
+from trainer.encoders.tokenizer import word_parts
 
 _WORD = re.compile(r"\S+")
 # Numbers, Latin, Hanja, symbols, emoji: Kiwi has one vector for all numbers, one for all Latin words, and so on.

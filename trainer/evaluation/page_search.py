@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from kosearch.text import normalise
-from trainer.corpora import Document
+from trainer.data.corpora import Document
 
 # Pages of a block are sorted by length together: the larger the block, the less padding.
 _BLOCK_PAGES = 8_192

@@ -23,12 +23,12 @@ from transformers import (
     TrainingArguments,
 )
 
-from trainer.checkpoints import mark_complete, newest_checkpoint, written_whole
-from trainer.encoder import encoder_of
+from trainer.encoders.encoder import encoder_of
 from trainer.errors import RecipeError
 from trainer.recipe import MaskedLanguageStage
-from trainer.run import Run
-from trainer.stage_trainer import Watch, WatchedTrainer, shared_arguments, train_from
+from trainer.training.checkpoints import mark_complete, newest_checkpoint, written_whole
+from trainer.training.run import Run
+from trainer.training.stage_trainer import Watch, WatchedTrainer, shared_arguments, train_from
 
 log = structlog.get_logger()
 

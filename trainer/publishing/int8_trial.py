@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from kosearch.int8_weights import Int8Matrix, quantise_weights
 from kosearch.model_directory import ModelDirectory, offer_int8
 from kosearch.sts_metrics import StsPair
-from trainer.encoding import encode, load_model
-from trainer.evaluate import evaluate_sts
+from trainer.evaluation.encoding import encode, load_model
+from trainer.evaluation.evaluate import evaluate_sts
 
 MIN_GOLDEN_COSINE = 0.999  # the bound of bf16, which nobody has told from f32 by its search results
 MAX_SPEARMAN_LOSS = 0.3  # points; another seed moves KorSTS by 0.5

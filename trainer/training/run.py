@@ -14,7 +14,9 @@ from accelerate import PartialState  # type: ignore[import-untyped]  # it ships 
 from datasets import DatasetDict, load_from_disk  # type: ignore[import-untyped]  # it ships no types
 from sentence_transformers import SentenceTransformer
 
-from trainer.checkpoints import (
+from trainer.errors import RecipeError, ResumeError
+from trainer.recipe import AnyStage, Recipe, Stage
+from trainer.training.checkpoints import (
     check_record,
     delete_leftovers,
     facts_of,
@@ -25,11 +27,9 @@ from trainer.checkpoints import (
     write_record,
     written_whole,
 )
-from trainer.errors import RecipeError, ResumeError
-from trainer.mixture import ExampleSources, dataset_name
-from trainer.precision import has_bf16
-from trainer.recipe import AnyStage, Recipe, Stage
-from trainer.stop_request import StopRequest
+from trainer.training.mixture import ExampleSources, dataset_name
+from trainer.training.precision import has_bf16
+from trainer.training.stop_request import StopRequest
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kosearch.errors import ModelError
-from trainer.data_credits import (
+from trainer.data.credits import (
     FOUNDATION_CREDITS,
     MODEL_CREDITS,
     PRETRAINING_CREDITS,
@@ -24,9 +24,9 @@ from trainer.data_credits import (
     credits_of,
     licence_of,
 )
-from trainer.figures import Evaluation, EvaluationRun
-from trainer.leak_check import NEAR
-from trainer.tables import evaluation_parts, markdown_table
+from trainer.data.leak_check import NEAR
+from trainer.evaluation.figures import Evaluation, EvaluationRun
+from trainer.reports.tables import evaluation_parts, markdown_table
 
 _KEPT = re.compile(r"<!-- kept: (\S+) -->\n(.*?)<!-- /kept -->", re.DOTALL)
 _PACKAGES = ("torch", "sentence-transformers", "transformers", "kiwipiepy")

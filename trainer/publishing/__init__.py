@@ -1,0 +1,1 @@
+"""A trained model as the model directory that the encoder service runs."""

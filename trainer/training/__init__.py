@@ -1,0 +1,1 @@
+"""A recipe at work: mixtures of examples, losses, stages, checkpoints."""
