@@ -74,6 +74,7 @@ CREDITS: dict[str, tuple[DataSet, ...]] = {
     "precedents": (_PRECEDENTS,),
     "english_teacher": (_KORSTS, *_PARALLEL, _MINILM),
     "taught_sentences": _SENTENCES,
+    "taught_pairs": (_KORSTS, _KLUE_STS, _KLUE_NLI, _KORNLI),
     "alike_sentences": (*_SENTENCES, _WELFARE, *_OPEN_DOMAIN, *_PARALLEL, _REVIEWS, _WIKIPEDIA, _STATUTES),
     "alike_passages": (_WELFARE, *_OPEN_DOMAIN, _WIKIPEDIA, _STATUTES, _PRECEDENTS),
     "taught_wikipedia": (_WIKIPEDIA,),

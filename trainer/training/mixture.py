@@ -88,7 +88,9 @@ class ExampleSources:
         examples: list[Any] = self.leak_check.clean(source.name, read)
         if source.limit and len(examples) > source.limit:
             examples = rng.sample(examples, source.limit)
-        if reader.taught_as:
+        if reader.taught_as and reader.form is Form.SCORED:
+            examples = self._scored_by_teacher(reader.taught_as, examples)
+        elif reader.taught_as:
             examples = self._taught(reader, [text for (text,) in examples])
         if source.mined_negatives and start_model is not None:
             examples = mine_negatives(
@@ -122,6 +124,12 @@ class ExampleSources:
             return list(zip(texts, embeddings, strict=True))
         groups = neighbour_groups(embeddings, _GROUP_SIZE, np.random.default_rng(self._seed))  # (groups, size)
         return [(*(texts[i] for i in group), embeddings[group].reshape(-1)) for group in groups]
+
+    def _scored_by_teacher(self, role: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str, float]]:
+        """Each pair with the teacher's cosine as its score: for a correlation only the order and distances count."""
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+        embeddings = dict(zip(texts, self.teacher_embeddings(role, texts), strict=True))
+        return [(first, second, float(embeddings[first] @ embeddings[second])) for first, second in pairs]
 
     def teacher_embeddings(self, role: str, texts: list[str]) -> NDArray[np.float32]:
         """The run's teacher on texts in a role. Shape (texts, dim), unit rows. Raises RecipeError without one."""
@@ -183,6 +191,12 @@ class ExampleSources:
         readers = (self.korsts, self.klue_sts, self.nli_triplets, self.paraphrases)
         texts = (value for read in readers for example in read(rng) for value in example if isinstance(value, str))
         return [(text,) for text in dict.fromkeys(texts)]
+
+    def taught_pairs(self, rng: random.Random) -> Iterable[labelled.Pair]:
+        """The pairs of the labelled sets without their labels, each once, shuffled."""
+        readers = (self.korsts, self.klue_sts, self.nli_labelled)
+        pairs = list(dict.fromkeys((example[0], example[1]) for read in readers for example in read(rng)))
+        return rng.sample(pairs, len(pairs))
 
     def taught_wikipedia(self, rng: random.Random) -> Iterator[tuple[str]]:
         """A few sentences of each page."""
@@ -280,6 +294,7 @@ SOURCES = {
     "english_teacher": SourceReader(Form.TAUGHT, ExampleSources.english_teacher),
     "taught_sentences": SourceReader(Form.TAUGHT, ExampleSources.taught_sentences, taught_as="query"),
     "taught_wikipedia": SourceReader(Form.TAUGHT, ExampleSources.taught_wikipedia, taught_as="query"),
+    "taught_pairs": SourceReader(Form.SCORED, ExampleSources.taught_pairs, taught_as="query"),
     "alike_sentences": SourceReader(Form.GROUPS, ExampleSources.alike_sentences, taught_as="query"),
     "alike_passages": SourceReader(Form.GROUPS, ExampleSources.alike_passages, taught_as="document"),
 }

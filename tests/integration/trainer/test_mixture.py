@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sentence_transformers import SentenceTransformer
 
 from trainer.errors import RecipeError
 from trainer.recipe import Objective, Recipe, Source, Stage
@@ -45,3 +46,17 @@ def test_evaluation_sentences_are_not_among_the_examples(data_folder: Path) -> N
     dev = (data_folder / "kornlu/sts-dev.tsv").read_text("utf-8")
     assert all(row["sentence1"] not in dev for row in sources.load(Source("korsts")))
     assert sum(sources.leak_check.removed.values()) > 0
+
+
+def test_pairs_without_labels_get_the_cosines_of_the_teacher(data_folder: Path, tiny_encoder: Path) -> None:
+    rows = ExampleSources(data_folder, seed=1, teacher=str(tiny_encoder)).load(Source("taught_pairs", limit=8))
+    assert rows.column_names == ["sentence1", "sentence2", "score"]
+    teacher = SentenceTransformer(str(tiny_encoder))
+    for row in rows.to_list():
+        first, second = teacher.encode([row["sentence1"], row["sentence2"]], normalize_embeddings=True)
+        assert row["score"] == pytest.approx(float(first @ second), abs=1e-5)
+
+
+def test_a_source_that_a_teacher_scores_says_that_it_needs_one(data_folder: Path) -> None:
+    with pytest.raises(RecipeError, match="--teacher"):
+        ExampleSources(data_folder, seed=1).load(Source("taught_pairs", limit=8))
