@@ -132,7 +132,7 @@ def test_figures_that_are_no_evaluation_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_source_that_nobody_is_credited_for_is_an_error() -> None:
-    with pytest.raises(RecipeError, match="data_credits"):
+    with pytest.raises(RecipeError, match=r"trainer/data/credits\.py"):
         credits_of("unheard_of")
 
 
