@@ -121,7 +121,7 @@ class Recipe:
     foundation: how the first encoder is made; a recipe has this or a base model
     base_model: hub id or directory of the model to start from; `--base-model` replaces it
     max_tokens: longest text that the finished model reads; 0 keeps the base model's own
-    teacher: hub id or directory of the model that sources named `taught_*` imitate; `--teacher` replaces it
+    teacher: hub id or directory of the model that `taught_*` and `alike_*` sources imitate; `--teacher` replaces it
     """
 
     name: str

@@ -20,8 +20,6 @@ from trainer.evaluation.encoding import encode, load_model, truncated
 from trainer.evaluation.figures import Evaluation, PageRetrieval
 from trainer.evaluation.retrieval_evaluation import evaluate_korquad, evaluate_pages
 
-__all__ = ["DevEvaluator", "encode", "evaluate_model", "evaluate_sts", "load_model"]
-
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSets:

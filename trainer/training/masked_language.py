@@ -36,7 +36,7 @@ _CHECKPOINTS_PER_STAGE = 10
 
 
 class RepeatableMasking(DataCollatorForLanguageModeling):
-    """Hides the same tokens of a batch in whatever session it comes; another epoch has other batches.
+    """Hides the same tokens of a batch however often the run was resumed; another epoch has other batches.
 
     The library's collator draws from a generator whose state no checkpoint holds, so a resumed run would see other
     tokens hidden.
@@ -53,7 +53,7 @@ class RepeatableMasking(DataCollatorForLanguageModeling):
 def run_masked_language_stage(
     model: SentenceTransformer, stage: MaskedLanguageStage, run: Run
 ) -> tuple[SentenceTransformer, float]:
-    """Pretrain the encoder of `model` in place. Returns it, and the seconds it took in all sessions together."""
+    """Pretrain the encoder of `model` in place. Returns it, and the seconds it took with all resumptions."""
     encoder = encoder_of(model)
     tokenizer: PreTrainedTokenizerBase = model.tokenizer
     language_model = with_language_head(encoder)

@@ -271,7 +271,10 @@ _OBJECTIVES = {
 
 @dataclass(frozen=True, slots=True)
 class SourceReader:
-    """How a source is read. `taught_as`: it gives texts only, and the run's teacher embeds them in this role."""
+    """How a source is read.
+
+    taught_as: it gives texts, or pairs without scores, and the run's teacher embeds them in this role
+    """
 
     form: Form
     read: Callable[[ExampleSources, random.Random], Iterable[Sequence[Any]]]

@@ -40,7 +40,7 @@ class Watch:
     """What the trainer of a stage keeps an eye on.
 
     heads: parameters of losses that are not the model's (a classifier, a projection), by name
-    seconds_before: what earlier sessions have spent on the stage
+    seconds_before: what the run had spent on the stage before it was resumed
     """
 
     stage: str
@@ -51,7 +51,7 @@ class Watch:
 
     @property
     def seconds(self) -> float:
-        """Seconds spent on the stage so far, in all sessions."""
+        """Seconds spent on the stage so far, before every resumption too."""
         return self.seconds_before + time.monotonic() - self.started
 
 

@@ -123,7 +123,7 @@ def _with_models(recipe: Recipe, base_model: str | None, teacher: str | None) ->
 
 
 def _run_stages(run: Run) -> tuple[SentenceTransformer, dict[str, float]]:
-    """The trained model, and the seconds that each part took. What an earlier session has finished is not redone."""
+    """The trained model, and the seconds that each part took. What was finished before a resumption is not redone."""
     done = _first_model_once(run)
     seconds: dict[str, float] = {"foundation": facts_of(done)["seconds"]}
     for stage in run.recipe.stages:
@@ -218,8 +218,8 @@ def lay_foundation(foundation: Foundation, sources: ExampleSources, seed: int, w
 def run_stage(model: SentenceTransformer, stage: AnyStage, run: Run) -> tuple[SentenceTransformer, float]:
     """Train one stage from its last checkpoint, or from `model` when there is none.
 
-    Returns the model at its end, or at its best development score when the stage selects, and the seconds it took in
-    all sessions together.
+    Returns the model at its end, or at its best development score when the stage selects, and the seconds it took
+    with all resumptions.
     """
     if isinstance(stage, MaskedLanguageStage):
         return run_masked_language_stage(model, stage, run)

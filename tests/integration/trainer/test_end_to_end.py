@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from kosearch.model_directory import ModelDirectory
 from trainer.cli import app, main
-from trainer.evaluation.evaluate import encode, load_model
+from trainer.evaluation.encoding import encode, load_model
 
 pytestmark = [
     pytest.mark.filterwarnings(

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from kosearch.sts_metrics import read_sts_pairs
 from trainer.cli import app, main
-from trainer.evaluation.evaluate import evaluate_sts, load_model
+from trainer.evaluation.encoding import load_model
+from trainer.evaluation.evaluate import evaluate_sts
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trainer.cli import app
-from trainer.evaluation.evaluate import encode, load_model
+from trainer.evaluation.encoding import encode, load_model
 
 ROOT = Path(__file__).parents[3]
 MODEL = ROOT / "models" / "kosearch-mini-ko"
