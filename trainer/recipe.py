@@ -21,6 +21,7 @@ class Objective(StrEnum):
     DISTILLATION = "distillation"  # (text, teacher embedding): who is whose neighbour
     EMBEDDING_DISTILLATION = "embedding_distillation"  # the same, and the embedding itself
     GROUP_DISTILLATION = "group_distillation"  # (texts that the teacher finds alike, its embeddings): both again
+    WORD_DISTILLATION = "word_distillation"  # the same, and what the teacher makes of each word in its sentence
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ CREDITS: dict[str, tuple[DataSet, ...]] = {
     "taught_sentences": _SENTENCES,
     "taught_pairs": (_KORSTS, _KLUE_STS, _KLUE_NLI, _KORNLI),
     "alike_sentences": (*_SENTENCES, _WELFARE, *_OPEN_DOMAIN, *_PARALLEL, _REVIEWS, _WIKIPEDIA, _STATUTES),
+    "alike_paragraphs": (*_OPEN_DOMAIN, _WIKIPEDIA),
     "alike_passages": (_WELFARE, *_OPEN_DOMAIN, _WIKIPEDIA, _STATUTES, _PRECEDENTS),
     "taught_wikipedia": (_WIKIPEDIA,),
 }

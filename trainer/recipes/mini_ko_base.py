@@ -1,6 +1,6 @@
 """mini-ko-base: a small Korean encoder from scratch on two CPU cores, taught by the model of teacher-ko."""
 
-from trainer.recipe import Foundation, Recipe, Source, Stage
+from trainer.recipe import Foundation, Objective, Recipe, Source, Stage
 
 RECIPE = Recipe(
     name="mini-ko-base",
@@ -78,6 +78,27 @@ RECIPE = Recipe(
                 Source("nli_triplets"),
                 Source("korsts"),
                 Source("klue_sts"),
+            ),
+        ),
+        # What the teacher makes of every word: one text then teaches as much as many.
+        Stage(
+            name="words",
+            layer_count=4,
+            batch_size=64,
+            learning_rate=4e-4,
+            embedding_learning_rate=3e-3,
+            warmup_share=0.06,
+            teacher_temperature=0.015,
+            max_tokens=256,
+            sources=(
+                Source("alike_sentences", limit=60_000, repeat=4, objective=Objective.WORD_DISTILLATION),
+                Source("alike_paragraphs", limit=7_000, objective=Objective.WORD_DISTILLATION),
+                Source("alike_passages", limit=8_000),
+                Source("wikipedia_cloze", limit=6_000),
+                Source("welfare"),
+                Source("open_domain", repeat=2),
+                Source("nli_triplets"),
+                Source("taught_pairs", limit=24_000),
             ),
         ),
     ),

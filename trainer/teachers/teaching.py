@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import track
 from sentence_transformers import SentenceTransformer
 
 from trainer.encoders.packing import packed_if_possible
+from trainer.encoders.words import number_words, word_means, word_starts
 from trainer.errors import RecipeError
 from trainer.recipe import PACKAGED_E5
 from trainer.teachers.e5 import load_packaged_e5
 
+_BATCH_SIZE = 128
 # Texts for each pivot of `neighbour_groups`: enough for several groups, few enough to be close to each other.
 _TEXTS_PER_PIVOT = 64
 
@@ -33,14 +36,63 @@ def encode_as(role: str, teacher: SentenceTransformer, texts: Sequence[str], max
 
     Returns shape (len(texts), dim), unit rows, in the order given.
     """
-    prompts = teacher.prompts
-    prompt = prompts.get(role) or (prompts.get("passage", "") if role == "document" else "")
     teacher.max_seq_length = max_tokens
     with packed_if_possible(teacher):
         embeddings = teacher.encode(
-            list(texts), prompt=prompt or "", batch_size=128, normalize_embeddings=True, show_progress_bar=True
+            list(texts),
+            prompt=_prompt_of(teacher, role),
+            batch_size=_BATCH_SIZE,
+            normalize_embeddings=True,
+            show_progress_bar=True,
         )
     return np.asarray(embeddings, dtype=np.float32)
+
+
+def encode_words_as(
+    role: str, teacher: SentenceTransformer, texts: Sequence[str], max_tokens: int
+) -> tuple[NDArray[np.float32], list[NDArray[np.float16]]]:
+    """The embeddings of `encode_as`, and what the teacher's last layer makes of the words of each text.
+
+    Words are what spaces separate; the prompt's are left out, and the last one of a text that was cut. Returns
+    embeddings (texts, dim), unit rows, and for each text its words, shape (words, dim), half precision, standardised in
+    each dimension over all words. Raises RecipeError for a teacher whose tokenizer does not mark words.
+    """
+    prompt, tokenizer = _prompt_of(teacher, role), teacher.tokenizer
+    starts, special = word_starts(tokenizer), torch.tensor(tokenizer.all_special_ids)
+    prompt_words = len(prompt.split())
+    teacher.max_seq_length = max_tokens
+    embeddings: dict[int, NDArray[np.float32]] = {}
+    words: dict[int, NDArray[np.float16]] = {}
+    by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    batches = [by_length[i : i + _BATCH_SIZE] for i in range(0, len(texts), _BATCH_SIZE)]
+    with packed_if_possible(teacher), torch.inference_mode():
+        for batch in track(batches, description="Asking the teacher"):
+            features = teacher.preprocess([texts[i] for i in batch], prompt=prompt)
+            ids, mask = features["input_ids"], features["attention_mask"]  # (batch, length)
+            output = teacher({"input_ids": ids.to(teacher.device), "attention_mask": mask.to(teacher.device)})
+            numbers = number_words(ids, mask.bool() & ~torch.isin(ids, special), starts) - prompt_words
+            is_cut = mask.sum(dim=1) == max_tokens  # (batch,)
+            counts = (numbers.amax(dim=1) + 1 - is_cut.int()).clamp_min(0)  # (batch,)
+            means = word_means(output["token_embeddings"].float().cpu(), numbers, counts)
+            rows = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1).cpu().numpy()
+            for i, row, of_text in zip(batch, rows, means.half().split(counts.tolist()), strict=True):
+                embeddings[i], words[i] = row, of_text.numpy()
+    everything = [words[i] for i in range(len(texts))]
+    return np.stack([embeddings[i] for i in range(len(texts))]), standardised(everything)
+
+
+def standardised(words: Sequence[NDArray[np.float16]]) -> list[NDArray[np.float16]]:
+    """Texts' words, each (words, dim), with mean 0 and deviation 1 in every dimension over all of them."""
+    count = sum(len(of_text) for of_text in words)
+    mean = np.sum([of_text.sum(axis=0, dtype=np.float64) for of_text in words], axis=0) / count  # (dim,)
+    squares = [np.square(of_text - mean).sum(axis=0) for of_text in words]
+    deviation = np.sqrt(np.sum(squares, axis=0) / count).clip(min=1e-6)  # (dim,)
+    return [((of_text - mean) / deviation).astype(np.float16) for of_text in words]
+
+
+def _prompt_of(teacher: SentenceTransformer, role: str) -> str:
+    prompts = teacher.prompts
+    return prompts.get(role) or (prompts.get("passage") if role == "document" else "") or ""
 
 
 def neighbour_groups(embeddings: NDArray[np.float32], size: int, rng: np.random.Generator) -> NDArray[np.int64]:

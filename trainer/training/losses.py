@@ -1,10 +1,12 @@
-"""The loss of each objective: those of sentence-transformers, and the three that it does not have."""
+"""The loss of each objective: those of sentence-transformers, and those that it does not have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CoSENTLoss,
@@ -17,6 +19,7 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch import Tensor, nn
 
 from trainer.data.datasets import NLI_LABELS
+from trainer.encoders.words import number_words, word_means, word_starts
 from trainer.errors import RecipeError
 from trainer.recipe import Objective, Stage
 
@@ -25,9 +28,12 @@ _UNCUTTABLE = {
     Objective.DISTILLATION,
     Objective.EMBEDDING_DISTILLATION,
     Objective.GROUP_DISTILLATION,
+    Objective.WORD_DISTILLATION,
 }
 # Squared distances of unit rows are a tenth of the cross-entropy beside them.
 _EMBEDDING_WEIGHT = 5.0
+# Mean squared errors of standardised words are near 1 at first, the cross-entropy beside them is near 4.
+_WORD_WEIGHT = 3.0
 
 
 def build_loss(
@@ -85,6 +91,8 @@ def _whole_embedding_loss(  # noqa: PLR0911  (one return an objective)
             return EmbeddingDistillationLoss(model, teacher_dim, stage.temperature)
         case Objective.GROUP_DISTILLATION:
             return GroupDistillationLoss(model, teacher_dim, stage.temperature, stage.teacher_temperature)
+        case Objective.WORD_DISTILLATION:
+            return WordDistillationLoss(model, teacher_dim, stage.temperature, stage.teacher_temperature)
 
 
 class NeighbourhoodDistillationLoss(nn.Module):
@@ -152,14 +160,86 @@ class GroupDistillationLoss(nn.Module):
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
         """`labels` (batch, group * teacher dim): unit rows of the texts of a group, one after the other. A scalar."""
         features = list(sentence_features)
-        student = self.model(joined(features))["sentence_embedding"].float()  # (group * batch, dim)
-        in_order = labels.float().view(-1, len(features), self.teacher_dim).transpose(0, 1)  # (group, batch, dim)
-        teacher = in_order.reshape(-1, self.teacher_dim)  # (group * batch, teacher dim)
+        student = self.model(joined(features))["sentence_embedding"]  # (group * batch, dim)
+        return self.compare(student.float(), self._in_order(labels.float(), len(features)))
+
+    def compare(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """The loss of embeddings (texts, dim) against the teacher's unit rows (texts, teacher dim). A scalar."""
         distance = (self.projection(student) - teacher).square().sum(dim=1).mean()
-        unit = nn.functional.normalize(student, dim=1)  # (group * batch, dim)
+        unit = nn.functional.normalize(student, dim=1)  # (texts, dim)
         alike = neighbourhood_cross_entropy(unit, teacher, self.temperature, self.teacher_temperature)
         loss: Tensor = _EMBEDDING_WEIGHT * distance + alike
         return loss
+
+    def _in_order(self, labels: Tensor, group_size: int) -> Tensor:
+        """Labels (batch, group * teacher dim) in the order of `joined`: (group * batch, teacher dim)."""
+        return labels.view(-1, group_size, self.teacher_dim).transpose(0, 1).reshape(-1, self.teacher_dim)
+
+
+class WordDistillationLoss(GroupDistillationLoss):
+    """Teach what each word means in its sentence, beside embeddings and neighbourhoods.
+
+    A text gives one embedding but many words, so that the teacher says far more about it: its last layer's tokens,
+    averaged over each word, since the tokenizers differ, and standardised. The student's tokens, averaged likewise,
+    should give them through a linear projection.
+    Source: hidden states as targets as in TinyBERT, Jiao et al., Findings of EMNLP 2020, by words instead of tokens.
+    """
+
+    def __init__(
+        self, model: SentenceTransformer, teacher_dim: int, temperature: float, teacher_temperature: float
+    ) -> None:
+        super().__init__(model, teacher_dim, temperature, teacher_temperature)
+        self.word_projection = nn.Linear(embedding_dim(model), teacher_dim)
+        self._starts = word_starts(model.tokenizer)  # (vocabulary,)
+        self._special = torch.tensor(model.tokenizer.all_special_ids)
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor) -> Tensor:
+        """`labels` (batch, longest): rows of `word_label`, padded at the end. A scalar."""
+        features = list(sentence_features)
+        group_size, batch = len(features), len(labels)
+        inputs = joined(features)
+        is_word = inputs["attention_mask"].bool() & ~torch.isin(inputs["input_ids"], self._special.to(labels.device))
+        numbers = number_words(inputs["input_ids"], is_word, self._starts)  # (group * batch, length)
+        output = self.model(inputs)
+        counts, embeddings, words = read_word_labels(labels.float(), group_size, self.teacher_dim)
+        teacher = self._in_order(embeddings, group_size)  # (group * batch, teacher dim)
+
+        # Labels stand group by group, the joined texts do not: (group * batch,) -> place among the joined.
+        order = torch.arange(group_size * batch, device=labels.device).view(group_size, batch).T.flatten()
+        numbers, tokens = numbers[order], output["token_embeddings"].float()[order]
+        shared = torch.minimum(counts, numbers.amax(dim=1) + 1)  # (group * batch,): either side may have cut a text
+        place = torch.arange(len(words), device=labels.device) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        theirs = words[place < shared.repeat_interleave(counts)]  # (shared words, teacher dim)
+        ours = self.word_projection(word_means(tokens, numbers, shared))  # (shared words, teacher dim)
+        loss: Tensor = self.compare(output["sentence_embedding"].float(), teacher)
+        return loss + _WORD_WEIGHT * nn.functional.mse_loss(ours, theirs)
+
+
+def word_label(embeddings: NDArray[np.float32], words: Sequence[NDArray[np.float32]]) -> NDArray[np.float16]:
+    """What a teacher says about a group of texts in one row: numbers of words, embeddings, words.
+
+    `embeddings` (group, teacher dim), `words` for each text (its words, teacher dim). Half precision, for these rows
+    are most of what a run stores; it is exact for numbers of words up to 2,048.
+    """
+    counts = np.array([len(of_text) for of_text in words])  # (group,)
+    return np.concatenate([counts, embeddings.ravel(), *(of_text.ravel() for of_text in words)]).astype(np.float16)
+
+
+def word_label_dim(label: Tensor, group_size: int) -> int:
+    """The teacher's dimensions, from one row of `word_label`."""
+    return (len(label) - group_size) // (group_size + int(label[:group_size].sum()))
+
+
+def read_word_labels(labels: Tensor, group_size: int, teacher_dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The parts of padded rows of `word_label`, `labels` (batch, longest), group by group.
+
+    Returns numbers of words (batch * group,), embeddings (batch, group * teacher dim), words (their sum, teacher dim).
+    """
+    counts = labels[:, :group_size].long()  # (batch, group)
+    rest = labels[:, group_size:]
+    embeddings, values = rest[:, : group_size * teacher_dim], rest[:, group_size * teacher_dim :]
+    wanted = torch.arange(values.shape[1], device=labels.device) < counts.sum(dim=1, keepdim=True) * teacher_dim
+    return counts.flatten(), embeddings, values[wanted].view(-1, teacher_dim)
 
 
 def joined(features: list[dict[str, Tensor]]) -> dict[str, Tensor]:

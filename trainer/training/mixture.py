@@ -31,14 +31,15 @@ from trainer.data.leak_check import LeakCheck, korquad_titles, protect_evaluatio
 from trainer.errors import RecipeError
 from trainer.recipe import Objective, Source
 from trainer.teachers.english import parallel_sentences, teacher_rows
-from trainer.teachers.teaching import encode_as, load_teacher_model, neighbour_groups
+from trainer.teachers.teaching import encode_as, encode_words_as, load_teacher_model, neighbour_groups
+from trainer.training.losses import word_label
 
 # Characters of a passage that a training pair keeps; the tokenizer cuts further.
 _PASSAGE_LENGTH = 240
-# The same for the surroundings of a sentence, shortest and longest: paragraphs of every length are searched.
-_SURROUNDINGS_LENGTHS = (240, 640)
-# Tokens that a teacher reads, and texts that it finds alike in one example.
-_TEACHER_TOKENS = {"query": 64, "document": 96}
+# The same for paragraphs, shortest and longest, as surroundings of a sentence and as texts for a teacher.
+_PARAGRAPH_LENGTHS = (240, 640)
+# Tokens that a teacher reads of each kind of text, and texts that it finds alike in one example.
+_SENTENCE_TOKENS, _PASSAGE_TOKENS, _PARAGRAPH_TOKENS = 64, 96, 256
 _GROUP_SIZE = 4
 # How much of each corpus a teacher is asked about, and which of its sentences.
 _PAGE_STEP, _LAW_STEP, _REVIEW_STEP = 5, 20, 8
@@ -91,7 +92,7 @@ class ExampleSources:
         if reader.taught_as and reader.form is Form.SCORED:
             examples = self._scored_by_teacher(reader.taught_as, examples)
         elif reader.taught_as:
-            examples = self._taught(reader, [text for (text,) in examples])
+            examples = self._taught(reader, [text for (text,) in examples], objective_of(source))
         if source.mined_negatives and start_model is not None:
             examples = mine_negatives(
                 examples, self.negative_passages(source.name), start_model, source.mined_negatives
@@ -117,25 +118,43 @@ class ExampleSources:
             pages = rng.sample(pages, page_limit)
         return [normalise(f"{page.title}. {page.text}") for page in pages]
 
-    def _taught(self, reader: SourceReader, texts: list[str]) -> list[tuple[Any, ...]]:
-        """Each text, or each group of texts that the teacher finds alike, with the teacher's unit embeddings."""
-        embeddings = self.teacher_embeddings(reader.taught_as, texts)  # (texts, teacher dim)
+    def _taught(self, reader: SourceReader, texts: list[str], objective: Objective) -> list[tuple[Any, ...]]:
+        """Each text, or each group of texts that the teacher finds alike, with what the teacher says about it."""
+        if objective is Objective.WORD_DISTILLATION:
+            embeddings, words = self.teacher_words(reader.taught_as, texts, reader.teacher_tokens)
+        else:
+            embeddings = self.teacher_embeddings(reader.taught_as, texts, reader.teacher_tokens)  # (texts, teacher dim)
         if reader.form is Form.TAUGHT:
             return list(zip(texts, embeddings, strict=True))
         groups = neighbour_groups(embeddings, _GROUP_SIZE, np.random.default_rng(self._seed))  # (groups, size)
+        if objective is Objective.WORD_DISTILLATION:
+            return [
+                (*(texts[i] for i in group), word_label(embeddings[group], [words[i] for i in group]))
+                for group in groups
+            ]
         return [(*(texts[i] for i in group), embeddings[group].reshape(-1)) for group in groups]
 
     def _scored_by_teacher(self, role: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str, float]]:
         """Each pair with the teacher's cosine as its score: for a correlation only the order and distances count."""
         texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        embeddings = dict(zip(texts, self.teacher_embeddings(role, texts), strict=True))
+        embeddings = dict(zip(texts, self.teacher_embeddings(role, texts, _SENTENCE_TOKENS), strict=True))
         return [(first, second, float(embeddings[first] @ embeddings[second])) for first, second in pairs]
 
-    def teacher_embeddings(self, role: str, texts: list[str]) -> NDArray[np.float32]:
+    def teacher_embeddings(self, role: str, texts: list[str], max_tokens: int) -> NDArray[np.float32]:
         """The run's teacher on texts in a role. Shape (texts, dim), unit rows. Raises RecipeError without one."""
+        return encode_as(role, self._teacher_model, texts, max_tokens)
+
+    def teacher_words(
+        self, role: str, texts: list[str], max_tokens: int
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float16]]]:
+        """The same and, for each text, the standardised words as of `encode_words_as`."""
+        return encode_words_as(role, self._teacher_model, texts, max_tokens)
+
+    @property
+    def _teacher_model(self) -> SentenceTransformer:
         if self._teacher is None:
             raise RecipeError("this recipe imitates a teacher: name its hub id or directory with --teacher")
-        return encode_as(role, load_teacher_model(self._teacher), texts, _TEACHER_TOKENS[role])
+        return load_teacher_model(self._teacher)
 
     def korsts(self, _: random.Random) -> Iterable[labelled.ScoredPair]:
         return labelled.korsts_train(self.folder)
@@ -170,7 +189,7 @@ class ExampleSources:
         return labelled.title_pairs(shuffled(self.wikipedia, rng), _PASSAGE_LENGTH)
 
     def wikipedia_cloze(self, rng: random.Random) -> Iterator[labelled.Pair]:
-        return labelled.cloze_pairs(shuffled(self.wikipedia, rng), _SURROUNDINGS_LENGTHS, rng)
+        return labelled.cloze_pairs(shuffled(self.wikipedia, rng), _PARAGRAPH_LENGTHS, rng)
 
     def laws(self, rng: random.Random) -> Iterator[labelled.Pair]:
         return labelled.title_pairs(shuffled(self.law_articles, rng), _PASSAGE_LENGTH)
@@ -233,6 +252,19 @@ class ExampleSources:
         distinct = list(dict.fromkeys(texts))
         yield from ((text,) for text in rng.sample(distinct, len(distinct)))
 
+    def alike_paragraphs(self, rng: random.Random) -> Iterator[tuple[str]]:
+        """Stretches of Wikipedia pages, half of them behind the page's title, and what the gold pages answer with."""
+        shortest, longest = _PARAGRAPH_LENGTHS
+        gold = {page_id: query for query, page_id in labelled.open_domain_queries(self.folder)}
+        for page in shuffled(self.wikipedia, rng):
+            length = rng.randint(shortest, longest - 100)
+            if page.document_id in gold:
+                window = labelled.best_window(gold[page.document_id], page.text, length)
+            else:
+                window = rng.choice(labelled.sentence_windows(page.text, length) or [page.text])
+            title = f"{normalise(page.title)} " if rng.random() < 0.5 else ""
+            yield (f"{title}{window}"[:longest],)
+
     def foundation_texts(self, step: int) -> Iterator[str]:
         """Texts from which tokenizer and static embeddings are made: a sample of each corpus, all labelled texts."""
         for page in self.wikipedia[::step]:
@@ -265,7 +297,7 @@ _OBJECTIVES = {
     Form.SCORED: (Objective.SIMILARITY, Objective.REGRESSION, Objective.COSENT),
     Form.LABELLED: (Objective.CLASSIFICATION,),
     Form.TAUGHT: (Objective.DISTILLATION, Objective.EMBEDDING_DISTILLATION),
-    Form.GROUPS: (Objective.GROUP_DISTILLATION,),
+    Form.GROUPS: (Objective.GROUP_DISTILLATION, Objective.WORD_DISTILLATION),
 }
 
 
@@ -274,11 +306,13 @@ class SourceReader:
     """How a source is read.
 
     taught_as: it gives texts, or pairs without scores, and the run's teacher embeds them in this role
+    teacher_tokens: how many tokens of each the teacher reads
     """
 
     form: Form
     read: Callable[[ExampleSources, random.Random], Iterable[Sequence[Any]]]
     taught_as: str = ""
+    teacher_tokens: int = _SENTENCE_TOKENS
 
 
 SOURCES = {
@@ -299,7 +333,8 @@ SOURCES = {
     "taught_wikipedia": SourceReader(Form.TAUGHT, ExampleSources.taught_wikipedia, taught_as="query"),
     "taught_pairs": SourceReader(Form.SCORED, ExampleSources.taught_pairs, taught_as="query"),
     "alike_sentences": SourceReader(Form.GROUPS, ExampleSources.alike_sentences, taught_as="query"),
-    "alike_passages": SourceReader(Form.GROUPS, ExampleSources.alike_passages, taught_as="document"),
+    "alike_passages": SourceReader(Form.GROUPS, ExampleSources.alike_passages, "document", _PASSAGE_TOKENS),
+    "alike_paragraphs": SourceReader(Form.GROUPS, ExampleSources.alike_paragraphs, "document", _PARAGRAPH_TOKENS),
 }
 
 

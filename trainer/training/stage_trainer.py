@@ -12,10 +12,11 @@ from typing import Any
 
 import structlog
 import torch
-from datasets import Dataset  # type: ignore[import-untyped]  # it ships no types
+from datasets import Dataset, List  # type: ignore[import-untyped]  # it ships no types
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
 from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, RandomSampler
@@ -117,8 +118,34 @@ class WatchedTrainer(Trainer):
             )
 
 
+class PaddingCollator(SentenceTransformerDataCollator):
+    """The library's collator, for labels of different lengths as well: the shorter are padded with zeros at the end."""
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch of rows as tensors."""
+        labels = [row.get("label") for row in features]
+        if isinstance(labels[0], Tensor) and len({label.shape for label in labels}) > 1:
+            padded = nn.utils.rnn.pad_sequence(labels, batch_first=True)
+            features = [{**row, "label": label} for row, label in zip(features, padded, strict=True)]
+        batch: dict[str, Any] = super().__call__(features)
+        return batch
+
+
 class StageTrainer(WatchedTrainer, SentenceTransformerTrainer):
     """The trainer of a `Stage`."""
+
+    data_collator_class = PaddingCollator
+
+    def add_dataset_name_column(self, dataset: Any, dataset_name: str | None = None) -> Any:
+        """Labels of many numbers are read as tensors: as lists they would take longer to read than to learn from.
+
+        The library adds the name of the dataset in a way that only lists get through.
+        """
+        is_long = isinstance(dataset, Dataset) and isinstance(dataset.features.get("label"), List)
+        if dataset_name is None or not is_long:
+            return super().add_dataset_name_column(dataset, dataset_name)
+        named = dataset.add_column("dataset_name", [dataset_name] * len(dataset))
+        return named.with_format("torch", columns=["label"], output_all_columns=True)
 
     def get_batch_sampler(
         self,

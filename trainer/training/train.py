@@ -50,7 +50,7 @@ from trainer.training.checkpoints import (
     newest_checkpoint,
     written_whole,
 )
-from trainer.training.losses import build_loss
+from trainer.training.losses import build_loss, word_label_dim
 from trainer.training.masked_language import run_masked_language_stage
 from trainer.training.mixture import ExampleSources, dataset_name, objective_of
 from trainer.training.run import Run, Start, prepare_examples, settle_former_run, work_folder
@@ -266,10 +266,11 @@ def _losses(model: SentenceTransformer, stage: Stage, examples: DatasetDict, run
     losses: dict[str, nn.Module] = {}
     for source in stage.sources:
         name, objective = dataset_name(source), objective_of(source)
-        teacher_dim = 0
+        teacher_dim, text_count = 0, len(examples[name].column_names) - 1
         if objective in {Objective.EMBEDDING_DISTILLATION, Objective.GROUP_DISTILLATION}:
-            texts = len(examples[name].column_names) - 1
-            teacher_dim = len(examples[name][0]["label"]) // texts
+            teacher_dim = len(examples[name][0]["label"]) // text_count
+        elif objective is Objective.WORD_DISTILLATION:
+            teacher_dim = word_label_dim(torch.tensor(examples[name][0]["label"]), text_count)
         is_distributed = run.process.num_processes > 1
         losses[name] = build_loss(objective, model, stage, teacher_dim, is_distributed=is_distributed)
     return losses

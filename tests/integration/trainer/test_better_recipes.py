@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from tests.integration.trainer.conftest import write_corpus
 from tests.integration.trainer.test_regimes import assert_same_weights, sigterm_to_ourselves_at
 from trainer.errors import RecipeError, TrainingInterruptedError
-from trainer.recipe import AnyStage, MaskedLanguageStage, Recipe
+from trainer.recipe import AnyStage, MaskedLanguageStage, Objective, Recipe, Source, Stage
 from trainer.recipes import find_recipe
 from trainer.training.masked_language import RepeatableMasking, full_rows, with_language_head
 from trainer.training.mixture import mine_negatives
@@ -74,6 +74,23 @@ def test_a_recipe_trains_every_stage(name: str, retrieval_folder: Path, tiny_enc
     after = model[0].auto_model.embeddings.word_embeddings.weight
     assert torch.isfinite(after).all()
     assert not torch.equal(before, after)
+
+
+def test_words_and_paragraphs_of_a_teacher_are_learned_beside_scored_pairs(
+    retrieval_folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    sources = (
+        Source("alike_paragraphs", limit=64, objective=Objective.WORD_DISTILLATION),
+        Source("alike_paragraphs", limit=64),
+        Source("korsts", limit=32),
+    )
+    stage = Stage("words", sources, batch_size=4, learning_rate=1e-3, max_tokens=24)
+    recipe = Recipe("words", "a test", "nothing", (stage,), max_tokens=24)
+    model = run_recipe(recipe, retrieval_folder, tmp_path / "model", str(tiny_encoder), str(tiny_encoder))
+    for weight in model.parameters():
+        assert torch.isfinite(weight).all()
+    before = load_file(tiny_encoder / "model.safetensors")["embeddings.word_embeddings.weight"]
+    assert not torch.equal(before, model[0].auto_model.embeddings.word_embeddings.weight)
 
 
 def test_retrieval_says_that_a_model_which_tells_nothing_apart_finds_no_negatives(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from torch import nn
 from transformers import BertConfig, BertModel
 
 from trainer.encoders.encoder import as_sentence_transformer
@@ -14,8 +15,9 @@ from trainer.encoders.packing import packed_if_possible
 from trainer.encoders.tokenizer import build_tokenizer
 from trainer.errors import RecipeError
 from trainer.teachers.e5 import dequantise, load_packaged_e5, read_e5_file
-from trainer.teachers.teaching import encode_as, load_teacher_model, neighbour_groups
-from trainer.training.losses import GroupDistillationLoss
+from trainer.teachers.teaching import encode_as, encode_words_as, load_teacher_model, neighbour_groups
+from trainer.training.losses import GroupDistillationLoss, WordDistillationLoss, word_label, word_label_dim
+from trainer.training.stage_trainer import PaddingCollator
 
 TEXTS = ["한 남자가 파스타를 먹는다.", "2023년 12월 31일, 대한민국의 주권은 국민에게 있다.", "iPhone 15 Pro"]
 
@@ -67,7 +69,8 @@ def test_groups_hold_texts_that_are_alike_and_each_text_once() -> None:
     assert of_one_centre.mean() > 0.6  # by chance: 0.002; what pivots leave over makes mixed groups
 
 
-def test_group_distillation_is_least_for_the_teachers_own_embeddings(tmp_path: Path) -> None:
+@pytest.fixture
+def student(tmp_path: Path) -> SentenceTransformer:
     torch.manual_seed(1)
     tokenizer = build_tokenizer([("▁가", -1.0), ("나", -2.0), ("▁다", -3.0), ("▁라", -3.0)], max_tokens=16)
     config = BertConfig(
@@ -79,7 +82,10 @@ def test_group_distillation_is_least_for_the_teachers_own_embeddings(tmp_path: P
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    student = as_sentence_transformer(BertModel(config, add_pooling_layer=False), tokenizer, str(tmp_path), 16)
+    return as_sentence_transformer(BertModel(config, add_pooling_layer=False), tokenizer, str(tmp_path), 16)
+
+
+def test_group_distillation_is_least_for_the_teachers_own_embeddings(student: SentenceTransformer) -> None:
     loss = GroupDistillationLoss(student, teacher_dim=16, temperature=0.05, teacher_temperature=0.05)
     with torch.no_grad():
         loss.projection.weight.copy_(torch.eye(16))
@@ -91,3 +97,70 @@ def test_group_distillation_is_least_for_the_teachers_own_embeddings(tmp_path: P
         least = loss(features, own.reshape(2, -1))
         swapped = loss(features, own.flip(1).reshape(2, -1))
     assert least < swapped
+
+
+def test_words_are_the_means_of_their_tokens(student: SentenceTransformer) -> None:
+    texts = ["가나나 다 라나", "다", "가 " * 40]
+    embeddings, words = encode_words_as("query", student, texts, max_tokens=16)
+    np.testing.assert_allclose(embeddings, student.encode(texts), atol=1e-5)
+    # 16 tokens are [CLS], 14 pieces of one word each, [SEP]; the last word may have been cut, so it is left out.
+    assert [len(of_text) for of_text in words] == [3, 1, 13]
+    tokens = student.encode(texts, output_value="token_embeddings")
+    expected = [tokens[0][1:4].mean(0), tokens[0][4], tokens[0][5:7].mean(0), tokens[1][1], *tokens[2][1:14]]
+    raw = torch.stack(expected).numpy()  # (words, dim)
+    standard = (raw - raw.mean(axis=0)) / raw.std(axis=0)
+    np.testing.assert_allclose(np.concatenate(words), standard, atol=2e-2)  # half precision, twice
+
+
+def test_words_of_the_prompt_are_left_out(student: SentenceTransformer) -> None:
+    student.prompts = {"query": "라 라나: "}
+    _, words = encode_words_as("query", student, ["가 다", "가나"], max_tokens=16)
+    assert [len(of_text) for of_text in words] == [2, 1]
+
+
+def test_a_teacher_whose_tokenizer_marks_no_words_is_refused(
+    student: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(student.tokenizer, "convert_ids_to_tokens", lambda ids: ["##조각" for _ in ids])
+    with pytest.raises(RecipeError, match="group_distillation"):
+        encode_words_as("query", student, ["가"], max_tokens=16)
+
+
+def test_word_distillation_is_least_for_the_teachers_own_words(student: SentenceTransformer) -> None:
+    columns = [["가나 다", "다 라 가"], ["라나", "가 " * 40]]  # two groups of two texts, a column a place in the group
+    texts = [text for group in zip(*columns, strict=True) for text in group]
+    embeddings, words = encode_words_as("query", student, texts, max_tokens=16)
+    # What the student would have to learn: the mean and deviation that the labels are standardised with.
+    states = torch.cat([_word_states(student, text) for text in texts])  # (words, 16)
+    loss = WordDistillationLoss(student, teacher_dim=16, temperature=0.05, teacher_temperature=0.05)
+    with torch.no_grad():
+        loss.projection.weight.copy_(torch.eye(16))
+        loss.projection.bias.zero_()
+        deviation = states.std(dim=0, correction=0)
+        loss.word_projection.weight.copy_(torch.diag(1 / deviation))
+        loss.word_projection.bias.copy_(-states.mean(dim=0) / deviation)
+    rows = [torch.from_numpy(word_label(embeddings[i : i + 2], words[i : i + 2])) for i in (0, 2)]
+    assert [word_label_dim(row, 2) for row in rows] == [16, 16]
+    features = [student.preprocess(column) for column in columns]
+    batch = PaddingCollator(student.preprocess)(
+        [{"text": column, "label": row} for column, row in zip(columns[0], rows, strict=True)]
+    )
+    with packed_if_possible(student):
+        whole = loss(features, batch["label"])
+        joined = torch.from_numpy(np.concatenate([embeddings[::2], embeddings[1::2]]))  # (4, 16), column by column
+        without_words = loss.compare(joined, joined)
+        assert whole - without_words < 1e-2
+        mixed_up = [words[1], words[0], words[2], words[3]]
+        rows = [torch.from_numpy(word_label(embeddings[i : i + 2], mixed_up[i : i + 2])) for i in (0, 2)]
+        worse = loss(features, nn.utils.rnn.pad_sequence(rows, batch_first=True))
+    assert worse > whole + 0.1
+
+
+def _word_states(student: SentenceTransformer, text: str) -> torch.Tensor:
+    """Means of the tokens of each word but one that was cut, shape (words, dim)."""
+    tokens = student.encode(text, output_value="token_embeddings")[1:-1]  # (pieces, dim)
+    pieces = student.tokenizer.tokenize(text)[:14]
+    starts = [i for i, piece in enumerate(pieces) if piece.startswith("▁")]
+    ends = [*starts[1:], len(pieces)]
+    means = torch.stack([tokens[a:b].mean(dim=0) for a, b in zip(starts, ends, strict=True)])
+    return means[:-1] if len(pieces) == 14 else means
