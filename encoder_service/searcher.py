@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from qdrant_client import AsyncQdrantClient, models
 
-from encoder_service.encoder import Encoded
+from encoder_service.encoder import Encoded, Options, Role
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import QdrantSettings
@@ -26,6 +26,7 @@ from kosearch.vector_store import (
     translated_errors,
 )
 
+_QUERY = Options(role=Role.QUERY)
 _MAX_QUERY_BYTES = 65_536
 _MAX_TOP_K = 1000
 _DEFAULT_TOP_K = 10
@@ -67,7 +68,7 @@ class Hit:
 class QueryEncoder(Protocol):
     """What a searcher asks of the encoder."""
 
-    async def encode(self, texts: Sequence[str]) -> Encoded:
+    async def encode(self, texts: Sequence[str], options: Options) -> Encoded:
         """Encode texts in the order given."""
         ...
 
@@ -101,7 +102,7 @@ class Searcher:
         limit = _limit(top_k)
         query_filter = _qdrant_filter(conditions)
         await self._require_same_model(check_collection_name(collection))
-        encoded = await self._encoder.encode([readable])
+        encoded = await self._encoder.encode([readable], _QUERY)
         try:
             with translated_errors(self._qdrant, collection):
                 answer = await self._client.query_points(

@@ -3,25 +3,26 @@
 import asyncio
 import ipaddress
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from encoder_service.batcher import Batcher
 from encoder_service.dispatcher import Dispatcher
-from encoder_service.encoder import Encoder
-from encoder_service.engines.engine import Engine
+from encoder_service.engine_thread import EngineThread
 from encoder_service.index_servicer import IndexServicer
 from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
+from encoder_service.model_loading import load_model
+from encoder_service.model_registry import LoadedModel, ModelRegistry
 from encoder_service.searcher import Searcher
 from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
-from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import SettingsError
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
@@ -62,23 +63,21 @@ class Service:
     add_to: Callable[[grpc.aio.Server], None]
 
 
-async def serve_until_signal(settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine) -> None:
+async def serve_until_signal(settings: Settings, model: LoadedModel) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight. Raises SettingsError when it cannot listen."""
     stopping = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
-    async with running_server(settings, model, tokeniser, engine):
+    async with running_server(settings, model):
         await stopping.wait()
 
 
 @asynccontextmanager
-async def running_server(
-    settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine
-) -> AsyncIterator[str]:
+async def running_server(settings: Settings, model: LoadedModel) -> AsyncIterator[str]:
     """Run the server inside the block; yields the address it listens at, the port filled in where 0 was asked for."""
     check_address(settings.encoder.address, settings.encoder.api_key)
     async with AsyncExitStack() as stack:
-        services = await _build_services(stack, settings, model, tokeniser, engine)
+        services = await _build_services(stack, settings, model)
         server = grpc.aio.server(
             interceptors=(CallInterceptor(), AuthenticationInterceptor(settings.encoder.api_key)),
             options=_SERVER_OPTIONS,
@@ -87,7 +86,9 @@ async def running_server(
         address = _listen(server, settings.encoder.address)
         await server.start()
         stack.push_async_callback(_stop, server, health_servicer)
-        _log.info("server.started", address=address, model=model.name, fingerprint=model.fingerprint[:12])
+        _log.info(
+            "server.started", address=address, model=model.directory.name, fingerprint=model.directory.fingerprint[:12]
+        )
         yield address
 
 
@@ -110,25 +111,34 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _build_services(
-    stack: AsyncExitStack, settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine
-) -> list[Service]:
+async def _build_services(stack: AsyncExitStack, settings: Settings, model: LoadedModel) -> list[Service]:
     """Put the use cases together; what they need is taken down with the stack, in reverse order."""
-    engine_thread = stack.enter_context(ThreadPoolExecutor(1, "engine"))
     tokeniser_threads = stack.enter_context(ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise"))
-    batcher = Batcher(engine, engine_thread, settings.encoder.max_batch_tokens, settings.encoder.max_queued_tokens)
-    batcher.start()
-    stack.push_async_callback(batcher.stop)
-    encoder = Encoder(tokeniser, tokeniser_threads, batcher, settings.encoder.max_texts)
+    work = threading.Condition()
+    engine_thread = EngineThread(work, asyncio.get_running_loop())
+    engine_thread.start()
+    # What waits is refused first, then the batch that runs is finished, and then its callers hear of it.
+    stack.push_async_callback(asyncio.sleep, 0)
+    stack.push_async_callback(asyncio.to_thread, engine_thread.stop)
+    chosen = settings.encoder
+    models = ModelRegistry(
+        engine_thread,
+        work,
+        tokeniser_threads,
+        partial(load_model, precision=chosen.precision, threads=chosen.threads, max_text_bytes=chosen.max_text_bytes),
+        chosen.max_batch_tokens,
+        chosen.max_queued_tokens,
+        chosen.max_texts,
+    )
+    stack.callback(models.stop)
+    encoder = models.add(model).encoder
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
-    searcher = Searcher(encoder, qdrant, settings.qdrant, model)
+    searcher = Searcher(encoder, qdrant, settings.qdrant, model.directory)
 
-    encoder_servicer = EncoderServicer(
-        encoder, model, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes)
-    )
+    encoder_servicer = EncoderServicer(models, Limits(chosen.max_texts, chosen.max_text_bytes))
     search_servicer = SearchServicer(searcher)
-    index_servicer = _build_index_servicer(stack, settings, model)
+    index_servicer = _build_index_servicer(stack, settings, model.directory)
     return [
         Service(
             encoder_pb2.DESCRIPTOR.services_by_name["Encoder"].full_name,

@@ -189,7 +189,7 @@ def encode(as_json: _AsJson = False, data_dir: _DataDir = None) -> None:
     """표준 입력의 줄마다 임베딩을 출력합니다. / Print an embedding for each line of standard input."""
     with Client(load_settings(data_dir).encoder) as client:
         for texts in _lines_in_batches():
-            encoded = client.encode(texts)
+            encoded = client.encode(texts, is_bulk=True)
             for row, tokens, is_cut in zip(encoded.embeddings, encoded.token_counts, encoded.truncated, strict=True):
                 if as_json:
                     _print_json({"embedding": row, "tokens": tokens, "truncated": is_cut})
@@ -345,7 +345,7 @@ def _lines_in_batches() -> Iterator[list[str]]:
 
 def _encode_all(client: Client, texts: list[str]) -> "np.typing.NDArray[np.float32]":
     batches = (texts[begin : begin + _LINES_PER_CALL] for begin in range(0, len(texts), _LINES_PER_CALL))
-    return np.concatenate([client.encode(batch).embeddings for batch in batches])
+    return np.concatenate([client.encode(batch, is_bulk=True).embeddings for batch in batches])
 
 
 def _print_hit(rank: int, hit: Hit) -> None:

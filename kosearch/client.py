@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import numpy as np
@@ -36,6 +36,12 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+Role = Literal["", "query", "document"]
+_ROLES = {
+    "": encoder_pb2.ROLE_UNSPECIFIED,
+    "query": encoder_pb2.ROLE_QUERY,
+    "document": encoder_pb2.ROLE_DOCUMENT,
+}
 _ERRORS: dict[grpc.StatusCode, type[KosearchError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
@@ -112,10 +118,15 @@ class Client:
             reply = self._encoder.Info(encoder_pb2.InfoRequest(), **self._call())
         return ModelInfo(reply.model_name, reply.model_fingerprint, reply.dim, reply.max_tokens, reply.max_texts)
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts in the order given. Raises InvalidRequestError, OverloadedError, UnavailableError."""
+    def encode(self, texts: Sequence[str], role: Role = "", *, is_bulk: bool = False) -> Encoded:
+        """Encode texts in the order given, as queries, documents or neither.
+
+        Work that `is_bulk` lets queries go first. Raises InvalidRequestError, OverloadedError, UnavailableError.
+        """
+        priority = encoder_pb2.PRIORITY_BULK if is_bulk else encoder_pb2.PRIORITY_QUERY
+        request = encoder_pb2.EncodeRequest(texts=texts, role=_ROLES[role], priority=priority)
         with self._translated():
-            reply = self._encoder.Encode(encoder_pb2.EncodeRequest(texts=texts), **self._call())
+            reply = self._encoder.Encode(request, **self._call())
         rows = np.frombuffer(reply.embeddings, dtype="<f4").reshape(len(texts), reply.dim)
         return Encoded(rows, tuple(reply.token_counts), tuple(reply.truncated), reply.model_fingerprint)
 

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from encoder_service.engines.cpu import CpuEngine
 from encoder_service.engines.engine import Engine
+from encoder_service.model_registry import LoadedModel
 from encoder_service.server import running_server
 from encoder_service.tokeniser import Tokeniser
 from kosearch.model_directory import ModelDirectory, seal_model_directory
@@ -227,7 +228,7 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
         )
         tokeniser = Tokeniser.load(tiny_model.directory, settings.encoder.max_text_bytes)
         async with (
-            running_server(settings, tiny_model.directory, tokeniser, engine) as address,
+            running_server(settings, LoadedModel(tiny_model.directory, tokeniser, engine)) as address,
             grpc.aio.insecure_channel(address) as channel,
         ):
             yield channel
