@@ -77,6 +77,12 @@ class ModelRegistry:
             raise NotFoundError(f"this service has no model {name!r}; it has {', '.join(self.names())}")
         return served
 
+    def encoder_of(self, fingerprint: str) -> Encoder | None:
+        """The encoder of the model with this fingerprint, if there is one."""
+        return next(
+            (served.encoder for served in self._served.values() if served.directory.fingerprint == fingerprint), None
+        )
+
     def add(self, loaded: LoadedModel) -> ServedModel:
         """Let a loaded model answer under its name; the first becomes the default. Raises ConflictError."""
         directory = loaded.directory

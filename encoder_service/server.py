@@ -21,6 +21,7 @@ from encoder_service.index_servicer import IndexServicer
 from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
 from encoder_service.model_loading import load_model
 from encoder_service.model_registry import LoadedModel, ModelRegistry
+from encoder_service.models_servicer import ModelsServicer
 from encoder_service.searcher import Searcher
 from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
 from kosearch.errors import SettingsError
@@ -34,6 +35,8 @@ from protos.kosearch.v1 import (
     encoder_pb2_grpc,
     index_pb2,
     index_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
 )
@@ -79,7 +82,10 @@ async def running_server(settings: Settings, model: LoadedModel) -> AsyncIterato
     async with AsyncExitStack() as stack:
         services = await _build_services(stack, settings, model)
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(), AuthenticationInterceptor(settings.encoder.api_key)),
+            interceptors=(
+                CallInterceptor(),
+                AuthenticationInterceptor(settings.encoder.api_key, settings.encoder.admin_key),
+            ),
             options=_SERVER_OPTIONS,
         )
         health_servicer = await _register(server, services)
@@ -131,14 +137,15 @@ async def _build_services(stack: AsyncExitStack, settings: Settings, model: Load
         chosen.max_texts,
     )
     stack.callback(models.stop)
-    encoder = models.add(model).encoder
+    models.add(model)
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
-    searcher = Searcher(encoder, qdrant, settings.qdrant, model.directory)
+    searcher = Searcher(models, qdrant, settings.qdrant)
 
     encoder_servicer = EncoderServicer(models, Limits(chosen.max_texts, chosen.max_text_bytes))
     search_servicer = SearchServicer(searcher)
-    index_servicer = _build_index_servicer(stack, settings, model.directory)
+    index_servicer = _build_index_servicer(stack, settings, lambda: models.get().directory)
+    models_servicer = ModelsServicer(models, settings.data_dir / "models")
     return [
         Service(
             encoder_pb2.DESCRIPTOR.services_by_name["Encoder"].full_name,
@@ -152,10 +159,16 @@ async def _build_services(stack: AsyncExitStack, settings: Settings, model: Load
             index_pb2.DESCRIPTOR.services_by_name["Index"].full_name,
             lambda server: index_pb2_grpc.add_IndexServicer_to_server(index_servicer, server),
         ),
+        Service(
+            models_pb2.DESCRIPTOR.services_by_name["Models"].full_name,
+            lambda server: models_pb2_grpc.add_ModelsServicer_to_server(models_servicer, server),
+        ),
     ]
 
 
-def _build_index_servicer(stack: AsyncExitStack, settings: Settings, model: ModelDirectory) -> IndexServicer:
+def _build_index_servicer(
+    stack: AsyncExitStack, settings: Settings, model: Callable[[], ModelDirectory]
+) -> IndexServicer:
     """Put the Index service together and start its dispatcher."""
     ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
     queue = stack.enter_context(closing(TaskQueue(settings)))

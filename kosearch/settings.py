@@ -40,6 +40,9 @@ class EncoderSettings(_Section):
     api_key: str | None = Field(
         None, min_length=1, description="key that callers must send; none: only loopback may be bound"
     )
+    admin_key: str | None = Field(
+        None, min_length=1, description="key that who changes the served models must send; none: nobody may"
+    )
     model: Path = Field(_SHIPPED_MODEL, description="model directory")
     precision: Literal["bf16", "f32", "int8"] = Field(
         "bf16",

@@ -52,9 +52,11 @@ class Shape:
     ffn: int = 64
 
 
-def write_model(path: Path, shape: Shape, *, prefix: str = "", half: bool = False) -> TinyModel:
+def write_model(
+    path: Path, shape: Shape, *, name: str = "tiny-bert", seed: int = 7, prefix: str = "", half: bool = False
+) -> TinyModel:
     """Write a random BERT; `prefix` goes before tensor names, `half` stores float16."""
-    weights = random_weights(shape, np.random.default_rng(7))
+    weights = random_weights(shape, np.random.default_rng(seed))
     if half:
         weights = {name: tensor.astype(np.float16).astype(np.float32) for name, tensor in weights.items()}
     stored = {prefix + name: tensor.astype(np.float16) if half else tensor for name, tensor in weights.items()}
@@ -78,7 +80,7 @@ def write_model(path: Path, shape: Shape, *, prefix: str = "", half: bool = Fals
     cut = tokenizer()
     cut.enable_truncation(MAX_TOKENS)
     golden = np.stack([forward(cut.encode(text.strip()).ids) for text in GOLDEN_TEXTS])
-    return TinyModel(seal_model_directory(path, "tiny-bert", MAX_TOKENS, GOLDEN_TEXTS, golden), forward)
+    return TinyModel(seal_model_directory(path, name, MAX_TOKENS, GOLDEN_TEXTS, golden), forward)
 
 
 def config_of(shape: Shape) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def make_ids() -> Callable[[str], list[int]]:
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., TinyModel]:
     """Make a model directory of one's own, to be changed at will: `make_model(prefix="bert.")`."""
-    return lambda **options: write_model(tmp_path / "model", Shape(), **options)
+    return lambda folder="model", **options: write_model(tmp_path / folder, Shape(), **options)
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,16 @@ class FakeEncoder:
         return Encoded(np.array([[0.6, 0.8]], np.float32), [3], [False], Timing(0.0, 0.0, 0.0))
 
 
+class FakeModels:
+    """Has the model MODEL."""
+
+    def encoder_of(self, fingerprint: str) -> FakeEncoder | None:
+        return FakeEncoder() if fingerprint == MODEL.fingerprint else None
+
+    def names(self) -> list[str]:
+        return [MODEL.name]
+
+
 class FakeQdrant:
     """Holds the collection `laws`; counts the calls."""
 
@@ -56,9 +66,7 @@ class FakeQdrant:
 class Bench:
     def __init__(self) -> None:
         self.qdrant, self.now = FakeQdrant(), 100.0
-        self.searcher = Searcher(
-            FakeEncoder(), cast("AsyncQdrantClient", self.qdrant), QDRANT, MODEL, clock=lambda: self.now
-        )
+        self.searcher = Searcher(FakeModels(), cast("AsyncQdrantClient", self.qdrant), QDRANT, clock=lambda: self.now)
 
     async def search(
         self, query: str = "절도", collection: str = "laws", top_k: int = 0, *conditions: Condition
