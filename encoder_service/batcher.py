@@ -147,6 +147,10 @@ class Batcher:
         """Tokens of live callers that are in no batch yet."""
         return sum(queue.tokens for queue in self._queues.values())
 
+    def queued_tokens_of(self, priority: Priority) -> int:
+        """The same of one class."""
+        return self._queues[priority].tokens
+
     @property
     def tokens_per_s(self) -> float | None:
         """Moving average over the batches, None before the first."""

@@ -27,6 +27,7 @@ class _Lane:
 
     batcher: Batcher
     engine: Engine
+    report: Callable[[Batch, float, bool], None]
 
 
 class EngineThread:
@@ -62,10 +63,12 @@ class EngineThread:
         if self._thread.is_alive():
             self._thread.join()
 
-    def add(self, batcher: Batcher, engine: Engine) -> None:
-        """Serve a model from now on."""
+    def add(
+        self, batcher: Batcher, engine: Engine, report: Callable[[Batch, float, bool], None] = lambda *_: None
+    ) -> None:
+        """Serve a model from now on. `report` hears of each batch: its seconds, and whether it has failed."""
         with self._work:
-            self._lanes.append(_Lane(batcher, engine))
+            self._lanes.append(_Lane(batcher, engine, report))
             self._work.notify_all()
 
     def remove(self, batcher: Batcher) -> None:
@@ -88,6 +91,7 @@ class EngineThread:
             lane.batcher.finish(batch, elapsed_s, has_failed=error is not None)
             self._running = None
             self._work.notify_all()
+        lane.report(batch, elapsed_s, error is not None)
         if embeddings is not None:
             self._loop.call_soon_threadsafe(hand_out, batch, embeddings, elapsed_s)
         elif error is not None:

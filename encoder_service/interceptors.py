@@ -56,8 +56,15 @@ _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handl
 _Behaviour: TypeAlias = "Callable[[Any, _Context], Any]"
 
 
+# What hears of the end of each call: method, code, seconds.
+Report: TypeAlias = Callable[[str, grpc.StatusCode, float], None]
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Gives a call its request id, turns its errors into a status, and logs how it ended."""
+    """Gives a call its request id, turns its errors into a status, logs and reports how it ended."""
+
+    def __init__(self, report: Report = lambda *_: None) -> None:
+        self._report = report
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
@@ -71,14 +78,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if inspect.isasyncgenfunction(behaviour):
 
             async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
-                async with _observed(method, request_id, context):
+                async with _observed(method, request_id, context, self._report):
                     async for response in behaviour(request, context):
                         yield response
 
             return _with_behaviour(handler, stream)
 
         async def answer(request: Any, context: _Context) -> Any:
-            async with _observed(method, request_id, context):
+            async with _observed(method, request_id, context, self._report):
                 return await behaviour(request, context)
 
         return _with_behaviour(handler, answer)
@@ -158,7 +165,7 @@ def _details_of(error: KosearchError) -> list[any_pb2.Any]:
 
 
 @asynccontextmanager
-async def _observed(method: str, request_id: str, context: _Context) -> AsyncIterator[None]:
+async def _observed(method: str, request_id: str, context: _Context, report: Report) -> AsyncIterator[None]:
     """Run one call's work: log its end, abort with the status of its error."""
     # The binding ends with the call: grpc.aio runs each in a task of its own.
     structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -181,9 +188,10 @@ async def _observed(method: str, request_id: str, context: _Context) -> AsyncIte
         more = status.trailing_metadata or () if rich.details else ()
         await context.abort(code, status.details, (*more, (REQUEST_ID_KEY, request_id)))
     finally:
-        duration_ms = round((time.perf_counter() - started) * 1e3, 2)
-        report = _log.debug if code is grpc.StatusCode.OK else _log.info
-        report("call.finished", method=method, code=code.name, duration_ms=duration_ms)
+        elapsed_s = time.perf_counter() - started
+        report(method, code, elapsed_s)
+        log = _log.debug if code is grpc.StatusCode.OK else _log.info
+        log("call.finished", method=method, code=code.name, duration_ms=round(elapsed_s * 1e3, 2))
 
 
 def _code_of(context: _Context) -> grpc.StatusCode:

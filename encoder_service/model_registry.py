@@ -5,16 +5,19 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from encoder_service.batcher import Batcher
+from encoder_service.batcher import Batch, Batcher
 from encoder_service.encoder import Encoder, Role
 from encoder_service.engine_thread import EngineThread
 from encoder_service.engines.engine import Engine
+from encoder_service.metrics import Metrics
+from encoder_service.scheduling import Priority
 from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import ConflictError, NotFoundError
 from kosearch.model_directory import ModelDirectory
@@ -33,11 +36,12 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that answers. `golden`: its golden embeddings, shape (texts, dim)."""
+    """A model that answers. `golden`: the embeddings of its golden texts, shape (texts, dim)."""
 
     directory: ModelDirectory
     encoder: Encoder
     batcher: Batcher
+    golden_texts: list[str]
     golden: NDArray[np.float32]
 
 
@@ -53,6 +57,7 @@ class ModelRegistry:
         max_batch_tokens: int,
         max_queued_tokens: int,
         max_texts: int,
+        metrics: Metrics,
     ) -> None:
         """Make an empty registry; `load` opens and checks a model directory and may block for long."""
         self._thread = thread
@@ -62,6 +67,7 @@ class ModelRegistry:
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
         self._max_texts = max_texts
+        self._metrics = metrics
         self._served: dict[str, ServedModel] = {}
         self._default = ""
         self._changing = asyncio.Lock()
@@ -91,8 +97,11 @@ class ModelRegistry:
         batcher = Batcher(directory.dim, self._max_batch_tokens, self._max_queued_tokens, self._work)
         prompts = {role: prompt for role in Role if (prompt := directory.prompt(role.value))}
         encoder = Encoder(loaded.tokeniser, self._tokeniser_threads, batcher, self._max_texts, prompts)
-        served = ServedModel(directory, encoder, batcher, directory.golden()[1])
-        self._thread.add(batcher, loaded.engine)
+        served = ServedModel(directory, encoder, batcher, *directory.golden())
+        self._thread.add(batcher, loaded.engine, partial(_report, self._metrics, directory.name))
+        for priority in Priority:
+            tokens = partial(batcher.queued_tokens_of, priority)
+            self._metrics.watch_queue(directory.name, priority.name.lower(), tokens)
         self._served[directory.name] = served
         self._default = self._default or directory.name
         return served
@@ -119,9 +128,25 @@ class ModelRegistry:
             del self._served[served.directory.name]
             await served.encoder.until_idle()
             await asyncio.to_thread(self._thread.remove, served.batcher)
+            self._metrics.forget_model(served.directory.name)
         _log.info("model.unloaded", model=name)
 
     def stop(self) -> None:
         """Refuse all that waits."""
         for served in self._served.values():
             served.batcher.stop()
+
+
+def _report(metrics: Metrics, model: str, batch: Batch, elapsed_s: float, has_failed: bool) -> None:
+    """Count a batch. In the engine's thread."""
+    if has_failed:
+        metrics.failed_batches.labels(model).inc()
+        return
+    metrics.batch_seconds.labels(model).observe(elapsed_s)
+    metrics.batch_tokens.labels(model).observe(sum(part.tokens for part in batch))
+    for part in batch:
+        priority = part.call.priority.name.lower()
+        metrics.texts.labels(model, priority).inc(part.stop - part.start)
+        metrics.tokens.labels(model, priority).inc(part.tokens)
+        if part.start == 0 and part.call.started is not None:
+            metrics.queue_seconds.labels(model, priority).observe(part.call.started - part.call.arrived)

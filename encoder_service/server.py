@@ -15,10 +15,12 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from encoder_service.canary import Canary
 from encoder_service.dispatcher import Dispatcher
 from encoder_service.engine_thread import EngineThread
 from encoder_service.index_servicer import IndexServicer
 from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
+from encoder_service.metrics import Metrics, served_metrics
 from encoder_service.model_loading import load_model
 from encoder_service.model_registry import LoadedModel, ModelRegistry
 from encoder_service.models_servicer import ModelsServicer
@@ -76,14 +78,20 @@ async def serve_until_signal(settings: Settings, model: LoadedModel) -> None:
 
 
 @asynccontextmanager
-async def running_server(settings: Settings, model: LoadedModel) -> AsyncIterator[str]:
-    """Run the server inside the block; yields the address it listens at, the port filled in where 0 was asked for."""
+async def running_server(settings: Settings, model: LoadedModel, canary_pause_s: float = 10.0) -> AsyncIterator[str]:
+    """Run the server inside the block; yields the address it listens at, the port filled in where 0 was asked for.
+
+    The canary looks every `canary_pause_s` seconds whether the service is well.
+    """
     check_address(settings.encoder.address, settings.encoder.api_key)
     async with AsyncExitStack() as stack:
-        services = await _build_services(stack, settings, model)
+        metrics = Metrics()
+        stack.enter_context(served_metrics(metrics, settings.encoder.metrics_address))
+        models = _serve_models(stack, settings, model, metrics)
+        services = await _build_services(stack, settings, models)
         server = grpc.aio.server(
             interceptors=(
-                CallInterceptor(),
+                CallInterceptor(metrics.count_call),
                 AuthenticationInterceptor(settings.encoder.api_key, settings.encoder.admin_key),
             ),
             options=_SERVER_OPTIONS,
@@ -92,10 +100,19 @@ async def running_server(settings: Settings, model: LoadedModel) -> AsyncIterato
         address = _listen(server, settings.encoder.address)
         await server.start()
         stack.push_async_callback(_stop, server, health_servicer)
+        tell = partial(_tell_health, health_servicer, ["", *(service.name for service in services)])
+        canary = asyncio.create_task(Canary(models, tell, canary_pause_s).run(), name="canary")
+        stack.push_async_callback(_cancelled, canary)
         _log.info(
             "server.started", address=address, model=model.directory.name, fingerprint=model.directory.fingerprint[:12]
         )
         yield address
+
+
+async def _tell_health(health_servicer: health.aio.HealthServicer, names: list[str], is_well: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if is_well else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in names:
+        await health_servicer.set(name, status)
 
 
 def check_address(address: str, api_key: str | None) -> None:
@@ -117,8 +134,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _build_services(stack: AsyncExitStack, settings: Settings, model: LoadedModel) -> list[Service]:
-    """Put the use cases together; what they need is taken down with the stack, in reverse order."""
+def _serve_models(stack: AsyncExitStack, settings: Settings, model: LoadedModel, metrics: Metrics) -> ModelRegistry:
+    """Start the engine's thread, with the first model on it."""
     tokeniser_threads = stack.enter_context(ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise"))
     work = threading.Condition()
     engine_thread = EngineThread(work, asyncio.get_running_loop())
@@ -135,14 +152,20 @@ async def _build_services(stack: AsyncExitStack, settings: Settings, model: Load
         chosen.max_batch_tokens,
         chosen.max_queued_tokens,
         chosen.max_texts,
+        metrics,
     )
     stack.callback(models.stop)
     models.add(model)
+    return models
+
+
+async def _build_services(stack: AsyncExitStack, settings: Settings, models: ModelRegistry) -> list[Service]:
+    """Put the use cases together; what they need is taken down with the stack, in reverse order."""
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
     searcher = Searcher(models, qdrant, settings.qdrant)
 
-    encoder_servicer = EncoderServicer(models, Limits(chosen.max_texts, chosen.max_text_bytes))
+    encoder_servicer = EncoderServicer(models, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes))
     search_servicer = SearchServicer(searcher)
     index_servicer = _build_index_servicer(stack, settings, lambda: models.get().directory)
     models_servicer = ModelsServicer(models, settings.data_dir / "models")

@@ -220,7 +220,10 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
 
     @asynccontextmanager
     async def serving(
-        engine: Engine = tiny_engine, qdrant: QdrantSettings | None = None, **encoder: Any
+        engine: Engine = tiny_engine,
+        qdrant: QdrantSettings | None = None,
+        canary_pause_s: float = 10.0,
+        **encoder: Any,
     ) -> AsyncIterator[grpc.aio.Channel]:
         settings = Settings(
             data_dir=tmp_path,
@@ -230,7 +233,7 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
         )
         tokeniser = Tokeniser.load(tiny_model.directory, settings.encoder.max_text_bytes)
         async with (
-            running_server(settings, LoadedModel(tiny_model.directory, tokeniser, engine)) as address,
+            running_server(settings, LoadedModel(tiny_model.directory, tokeniser, engine), canary_pause_s) as address,
             grpc.aio.insecure_channel(address) as channel,
         ):
             yield channel
