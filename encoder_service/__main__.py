@@ -8,16 +8,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import structlog
-
-from encoder_service.engines.cpu import CpuEngine
-from encoder_service.golden import MIN_COSINE, check_golden_embeddings
 from encoder_service.model_check import check_model
+from encoder_service.model_loading import load_model
 from encoder_service.server import check_address, serve_until_signal
-from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import KosearchError
 from kosearch.logs import configure_logs
-from kosearch.model_directory import ModelDirectory
 from kosearch.settings import Settings, load_settings
 
 
@@ -50,14 +45,8 @@ def _run(settings: Settings) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     chosen = settings.encoder
     check_address(chosen.address, chosen.api_key)
-    model = ModelDirectory.open(chosen.model)
-    tokeniser = Tokeniser.load(model, chosen.max_text_bytes)
-    engine = CpuEngine.load(model, chosen.precision, chosen.threads)
-    cosine = check_golden_embeddings(model, tokeniser, engine, MIN_COSINE[engine.precision])
-    structlog.get_logger().info(
-        "model.loaded", model=model.name, precision=engine.precision, lowest_golden_cosine=round(cosine, 6)
-    )
-    asyncio.run(serve_until_signal(settings, model, tokeniser, engine))
+    model = load_model(chosen.model, chosen.precision, chosen.threads, chosen.max_text_bytes)
+    asyncio.run(serve_until_signal(settings, model))
 
 
 if __name__ == "__main__":

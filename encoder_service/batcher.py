@@ -1,238 +1,294 @@
-"""Batches: which texts go to the engine together, and the loop that keeps the engine busy.
-
-There is no timer. A batch is formed from what is waiting when the engine has room for it, so that batches grow by
-themselves under load and a lone text never waits. While one batch runs, exactly one more is formed and ready.
-"""
+"""What waits for a model: who is let in, what goes into the next batch, and what becomes of the callers."""
 
 import asyncio
+import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import structlog
 
-from encoder_service.engines.engine import Embeddings, Engine, TokenIds
+from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.scheduling import (
+    Client,
+    Part,
+    Priority,
+    bulk_batch_tokens,
+    choose_class,
+    choose_parts,
+    expected_wait_s,
+)
 from kosearch.errors import OverloadedError, UnavailableError
 
-_log = structlog.get_logger()
-
-_BATCHES_AT_ONCE = 2  # one runs, one is ready behind it
 _RATE_BEFORE_MEASURED = 10_000.0  # tokens/s
 _RATE_WEIGHT = 0.2  # of the newest batch in the moving average
 _RETRY_AFTER_BOUNDS_S = (0.05, 30.0)
+_STOPPING = "the encoder service is stopping; ask again in a few seconds"
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """The texts of one caller on their way through one batch or several."""
+    """The texts of one caller on their way through one batch or several.
+
+    started: when its first batch began, on the batcher's clock; encode_s: how long its batches took
+    """
 
     token_ids: Sequence[TokenIds]
+    priority: Priority
+    client: str
     embeddings: Embeddings  # filled batch by batch
     done: "asyncio.Future[None]"
+    arrived: float
+    lengths: list[int] = field(init=False)
     next_text: int = 0  # the first that is in no batch yet
     missing: int = field(init=False)  # texts without embedding
+    has_left: bool = False  # nobody waits: answered, failed, cancelled, or past the deadline
+    started: float | None = None
+    encode_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.missing = len(self.token_ids)
-
-    @property
-    def has_left(self) -> bool:
-        """Whether nobody waits any more: cancelled, past the deadline, or failed with an earlier batch."""
-        return self.done.done()
-
-    @property
-    def needs_nothing(self) -> bool:
-        """Whether no batch has to care about this call any more."""
-        return self.has_left or self.next_text == len(self.token_ids)
+        self.lengths = [len(ids) for ids in self.token_ids]
+        self.missing = len(self.lengths)
 
     @property
     def waiting_tokens(self) -> int:
         """Tokens that are in no batch yet."""
-        return sum(map(len, self.token_ids[self.next_text :]))
+        return sum(self.lengths[self.next_text :])
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The texts `start` to `stop` of a call: its share of a batch."""
+class Encoding:
+    """Embeddings of shape (texts, dim) and the seconds that the call waited and that its batches took."""
 
-    call: Call
-    start: int
-    stop: int
-
-    @property
-    def token_ids(self) -> Sequence[TokenIds]:
-        """Token ids of the texts in this part."""
-        return self.call.token_ids[self.start : self.stop]
+    embeddings: Embeddings
+    queue_s: float
+    encode_s: float
 
 
-def take_batch(waiting: Iterable[Call], max_tokens: int) -> list[Part]:
-    """Choose the next batch: texts in the given order of calls while they fit into `max_tokens`.
+Batch = list[Part[Call]]
 
-    Calls whose caller has left are passed over. The first text always fits, so that the queue cannot stand still.
-    Changes nothing. The order of `waiting` is the policy: arrival now, classes of priority are a matter of the order.
-    """
-    parts: list[Part] = []
-    room = max_tokens
-    for call in waiting:
-        if call.has_left:
-            continue
-        stop = call.next_text
-        while stop < len(call.token_ids) and (len(call.token_ids[stop]) <= room or room == max_tokens):
-            room -= len(call.token_ids[stop])
-            stop += 1
-        if stop > call.next_text:
-            parts.append(Part(call, call.next_text, stop))
-        if stop < len(call.token_ids):
-            break
-    return parts
+
+class _ClassQueue:
+    """What waits in one class, by client."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str, Client[Call]] = {}
+        self._reached = 0.0  # where the class stands: what the client that is served next has had
+        self.tokens = 0
+        self.passed_over_since: float | None = None
+
+    def add(self, call: Call) -> None:
+        client = self._clients.setdefault(call.client, Client())
+        if not client.calls:  # an idle client saves nothing up
+            client.served = max(client.served, self._reached)
+        client.calls.append(call)
+        self.tokens += call.waiting_tokens
+        if self.passed_over_since is None:
+            self.passed_over_since = call.arrived
+
+    def take(self, max_tokens: int, now: float) -> Batch:
+        """Take a batch out. Empty when nobody waits."""
+        chosen = choose_parts(self._clients.values(), max_tokens)
+        if chosen:
+            self._reached = min(client.served for client, _ in chosen)
+        for client, part in chosen:
+            client.served += part.tokens
+            self.tokens -= part.tokens
+            part.call.next_text = part.stop
+        self._tidy()
+        self.passed_over_since = now if self._clients else None
+        return [part for _, part in chosen]
+
+    def leave(self, call: Call) -> None:
+        """Free the room of a call whose caller is gone; its entry goes when its turn comes."""
+        call.has_left = True
+        self.tokens -= call.waiting_tokens
+        call.next_text = len(call.lengths)
+
+    def clear(self) -> list[Call]:
+        """Take everything out."""
+        calls = [call for client in self._clients.values() for call in client.calls if not call.has_left]
+        self._clients.clear()
+        self.tokens, self.passed_over_since = 0, None
+        return calls
+
+    def _tidy(self) -> None:
+        for name, client in list(self._clients.items()):
+            while client.calls and client.calls[0].next_text == len(client.calls[0].lengths):
+                client.calls.popleft()
+            if not client.calls:
+                del self._clients[name]
 
 
 class Batcher:
-    """A bounded queue in front of an engine that only one thread calls."""
+    """What waits for one model: a bounded queue in two classes. Callers use it from the event loop."""
 
     def __init__(
         self,
-        engine: Engine,
-        engine_thread: Executor,
+        dim: int,
         max_batch_tokens: int,
         max_queued_tokens: int,
+        work: threading.Condition,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Make a batcher; `engine_thread` must run one thing at a time. `clock` counts seconds."""
-        self._engine = engine
-        self._engine_thread = engine_thread
+        """Make a batcher whose engines wait for `work`. `clock` counts seconds."""
+        self._dim = dim
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
+        self._work = work
         self._clock = clock
-        self._waiting: deque[Call] = deque()
-        self._queued_tokens = 0
+        self._queues = {priority: _ClassQueue() for priority in Priority}
+        self._running_tokens = 0
         self._tokens_per_s: float | None = None
-        self._arrived = asyncio.Event()
-        self._slots = asyncio.Semaphore(_BATCHES_AT_ONCE)
-        self._deliveries: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.Task[None] | None = None
+        self._is_open = True
 
     @property
     def queued_tokens(self) -> int:
         """Tokens of live callers that are in no batch yet."""
-        return self._queued_tokens
+        return sum(queue.tokens for queue in self._queues.values())
 
-    def start(self) -> None:
-        """Begin to form batches."""
-        self._loop = asyncio.create_task(self._form_batches(), name="batcher")
+    def queued_tokens_of(self, priority: Priority) -> int:
+        """The same of one class."""
+        return self._queues[priority].tokens
 
-    async def stop(self) -> None:
-        """Finish the batches that the engine has, refuse the callers that wait: they get UnavailableError."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.cancel()
-        for call in self._waiting:
-            _fail(call, UnavailableError("the encoder service is stopping; ask again in a few seconds"))
-        self._waiting.clear()
-        await asyncio.gather(*self._deliveries)
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Moving average over the batches, None before the first."""
+        return self._tokens_per_s
 
-    def require_room(self, tokens: int) -> None:
-        """Raise OverloadedError when `tokens` more do not fit. A call larger than the queue fits when it is empty."""
-        if self._queued_tokens and self._queued_tokens + tokens > self._max_queued_tokens:
+    def stop(self) -> None:
+        """Refuse the callers that wait, and those to come: they get UnavailableError. Running batches are finished."""
+        with self._work:
+            self._is_open = False
+            calls = [call for queue in self._queues.values() for call in queue.clear()]
+        for call in calls:
+            _fail(call, UnavailableError(_STOPPING))
+
+    def require_room(self, tokens: int, priority: Priority, deadline_s: float | None = None) -> None:
+        """Raise OverloadedError when `tokens` more do not fit, or would not be encoded within `deadline_s`.
+
+        A call larger than the queue fits when the queue is empty. A call without deadline is refused for room only.
+        """
+        if not self._is_open:
+            raise UnavailableError(_STOPPING)
+        queued = self.queued_tokens
+        if queued and queued + tokens > self._max_queued_tokens:
             retry_after_s = self._retry_after_s()
             raise OverloadedError(
-                f"the queue is full ({self._queued_tokens:,} of {self._max_queued_tokens:,} tokens wait); "
+                f"the queue is full ({queued:,} of {self._max_queued_tokens:,} tokens wait); "
                 f"ask again in {retry_after_s:.1f} s, or run more encoder services",
                 retry_after_s,
             )
+        if deadline_s is None:
+            return
+        ahead = self._queues[Priority.QUERY].tokens if priority is Priority.QUERY else queued
+        wait_s = expected_wait_s(tokens, ahead + self._running_tokens, self._tokens_per_s)
+        if wait_s > deadline_s:
+            least, most = _RETRY_AFTER_BOUNDS_S
+            retry_after_s = min(max(wait_s - deadline_s, least), most)
+            raise OverloadedError(
+                f"the call would take {wait_s:.2f} s and its deadline is in {deadline_s:.2f} s; "
+                f"ask again in {retry_after_s:.1f} s, with a later deadline, or run more encoder services",
+                retry_after_s,
+            )
 
-    async def encode(self, token_ids: Sequence[TokenIds]) -> Embeddings:
+    async def encode(
+        self,
+        token_ids: Sequence[TokenIds],
+        priority: Priority = Priority.QUERY,
+        client: str = "",
+        deadline_s: float | None = None,
+    ) -> Encoding:
         """Wait for the embeddings of at least one text, shape (len(token_ids), dim), in the order given.
 
-        Raises OverloadedError at once when the queue is full, UnavailableError when the batcher stops, and the
-        engine's own error when a batch with texts of this call fails. A cancelled caller is dropped from the queue.
+        Raises OverloadedError at once when there is no room or no time, UnavailableError when the batcher stops, and
+        the engine's own error when a batch with texts of this call fails. A cancelled caller is dropped from the queue.
         """
-        if self._loop is None:
-            raise UnavailableError("the encoder service is stopping; ask again in a few seconds")
-        tokens = sum(map(len, token_ids))
-        self.require_room(tokens)
-        embeddings = np.empty((len(token_ids), self._engine.dim), np.float32)
-        call = Call(token_ids, embeddings, asyncio.get_running_loop().create_future())
-        self._waiting.append(call)
-        self._queued_tokens += tokens
-        self._arrived.set()
+        call = Call(
+            token_ids,
+            priority,
+            client,
+            np.empty((len(token_ids), self._dim), np.float32),
+            asyncio.get_running_loop().create_future(),
+            self._clock(),
+        )
+        with self._work:
+            self.require_room(call.waiting_tokens, priority, deadline_s)
+            self._queues[priority].add(call)
+            self._work.notify()
         try:
             await call.done
         finally:
-            # Whoever leaves early frees his room at once; his entry goes when the queue reaches it.
-            self._queued_tokens -= call.waiting_tokens
-            call.next_text = len(token_ids)
-        return embeddings
+            with self._work:
+                self._queues[priority].leave(call)
+        return Encoding(call.embeddings, (call.started or call.arrived) - call.arrived, call.encode_s)
 
-    async def _form_batches(self) -> None:
-        while True:
-            await self._slots.acquire()
-            batch = await self._next_batch()
-            running = asyncio.get_running_loop().run_in_executor(self._engine_thread, self._run, batch)
-            delivery = asyncio.create_task(self._deliver(batch, running))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
+    # What follows is called by the engines' threads, `take` and `finish` while they hold `work`.
 
-    async def _next_batch(self) -> list[Part]:
-        while True:
-            await self._arrived.wait()
-            batch = take_batch(self._waiting, self._max_batch_tokens)
-            for part in batch:
-                self._queued_tokens -= sum(map(len, part.token_ids))
-                part.call.next_text = part.stop
-            while self._waiting and self._waiting[0].needs_nothing:
-                self._waiting.popleft()
-            if not self._waiting:
-                self._arrived.clear()
-            if batch:
-                return batch
+    def next_class(self) -> Priority | None:
+        """The class that the next batch would be for; None when nobody waits."""
+        queries, bulk = self._queues[Priority.QUERY], self._queues[Priority.BULK]
+        return choose_class(has_queries=queries.tokens > 0, has_bulk=bulk.tokens > 0, bulk_waits_s=self._bulk_waits_s())
 
-    def _run(self, batch: list[Part]) -> tuple[Embeddings, float]:
-        """Encode in the engine's thread. Returns embeddings and seconds."""
-        started = self._clock()
-        embeddings = self._engine.encode([ids for part in batch for ids in part.token_ids])
-        return embeddings, self._clock() - started
-
-    async def _deliver(self, batch: list[Part], running: "asyncio.Future[tuple[Embeddings, float]]") -> None:
-        """Hand the embeddings, or the error, to exactly the callers of this batch."""
-        try:
-            embeddings, elapsed_s = await running
-            self._hand_out(batch, embeddings)
-            self._measure(batch, elapsed_s)
-        except Exception as error:
-            _log.exception("batch.failed", texts=sum(part.stop - part.start for part in batch))
-            for part in batch:
-                _fail(part.call, error)
-        finally:
-            self._slots.release()
-
-    def _hand_out(self, batch: list[Part], embeddings: Embeddings) -> None:
-        given = 0
+    def take(self) -> Batch:
+        """Take the next batch; empty when nobody waits."""
+        priority = self.next_class()
+        if priority is None:
+            return []
+        now = self._clock()
+        max_tokens = self._max_batch_tokens
+        if priority is Priority.BULK:
+            is_aged = self._queues[Priority.QUERY].tokens > 0
+            max_tokens = bulk_batch_tokens(max_tokens, self._tokens_per_s, is_aged=is_aged)
+        batch = self._queues[priority].take(max_tokens, now)
         for part in batch:
-            texts = part.stop - part.start
-            part.call.embeddings[part.start : part.stop] = embeddings[given : given + texts]
-            given += texts
-            part.call.missing -= texts
-            if part.call.missing == 0 and not part.call.has_left:
-                part.call.done.set_result(None)
+            if part.call.started is None:
+                part.call.started = now
+        self._running_tokens += sum(part.tokens for part in batch)
+        return batch
 
-    def _measure(self, batch: list[Part], elapsed_s: float) -> None:
-        tokens = sum(len(ids) for part in batch for ids in part.token_ids)
+    def finish(self, batch: Batch, elapsed_s: float, *, has_failed: bool) -> None:
+        """Note that a batch is over. What is left of the calls in one that failed is not encoded any more."""
+        tokens = sum(part.tokens for part in batch)
+        self._running_tokens -= tokens
+        if has_failed:
+            for part in batch:
+                self._queues[part.call.priority].leave(part.call)
+            return
         rate = tokens / max(elapsed_s, 1e-6)
         before = self._tokens_per_s
         self._tokens_per_s = rate if before is None else before + _RATE_WEIGHT * (rate - before)
-        _log.debug("batch.encoded", calls=len(batch), tokens=tokens, duration_ms=round(elapsed_s * 1e3, 2))
+
+    def _bulk_waits_s(self) -> float:
+        since = self._queues[Priority.BULK].passed_over_since
+        return 0.0 if since is None else self._clock() - since
 
     def _retry_after_s(self) -> float:
         """Return the time in which half of the queue is worked off, so that whoever comes back finds room."""
         rate = self._tokens_per_s or _RATE_BEFORE_MEASURED
         least, most = _RETRY_AFTER_BOUNDS_S
-        return min(max(self._queued_tokens / 2 / rate, least), most)
+        return min(max(self.queued_tokens / 2 / rate, least), most)
+
+
+def hand_out(batch: Batch, embeddings: Embeddings, elapsed_s: float) -> None:
+    """Give the callers of a batch their rows of `embeddings` (texts, dim), in its order. In the event loop."""
+    given = 0
+    for part in batch:
+        call, texts = part.call, part.stop - part.start
+        call.embeddings[part.start : part.stop] = embeddings[given : given + texts]
+        given += texts
+        call.missing -= texts
+        call.encode_s += elapsed_s
+        if call.missing == 0 and not call.done.done():
+            call.done.set_result(None)
+
+
+def fail(batch: Batch, error: Exception) -> None:
+    """Give the callers of a batch its error. In the event loop."""
+    for call in {part.call for part in batch}:
+        _fail(call, error)
 
 
 def _fail(call: Call, error: Exception) -> None:
-    if not call.has_left:
+    if not call.done.done():
         call.done.set_exception(error)

@@ -1,7 +1,7 @@
 """The Index service: protobuf on one side; ledger, task queue and vector store on the other."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ _WORKER_HINT = "no indexing worker has taken the job yet; `kosearch status` show
 class IndexServicer(index_pb2_grpc.IndexServicer):
     """Answers kosearch.v1.Index."""
 
-    def __init__(self, ledger: Ledger, queue: TaskQueue, store: VectorStore, model: ModelDirectory) -> None:
+    def __init__(
+        self, ledger: Ledger, queue: TaskQueue, store: VectorStore, model: Callable[[], ModelDirectory]
+    ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._store = store
@@ -42,7 +44,7 @@ class IndexServicer(index_pb2_grpc.IndexServicer):
         collection = check_collection_name(request.collection)
         paths = _checked_paths(request.paths)
         fields = _checked_fields(request)
-        model = self._model
+        model = self._model()
         # Whoever mixes models learns it now, not from a failed job.
         await asyncio.to_thread(self._store.check_collection, collection, model.dim, model.name, model.fingerprint)
         job_id = await asyncio.to_thread(self._ledger.create_job, collection, paths, fields)

@@ -26,6 +26,7 @@ from kosearch.errors import (
 
 REQUEST_ID_KEY = "x-request-id"
 API_KEY_KEY = "api-key"
+ADMIN_KEY_KEY = "admin-key"
 
 # The one table from error to status; the first row that fits counts. Anything else is INTERNAL.
 STATUS_OF_ERROR: tuple[tuple[type[KosearchError], grpc.StatusCode], ...] = (
@@ -39,6 +40,8 @@ STATUS_OF_ERROR: tuple[tuple[type[KosearchError], grpc.StatusCode], ...] = (
 
 # Orchestrators ask for health without a key, and learn nothing from it but that the service lives.
 _OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+# Whoever may search need not be able to take the model away from all others.
+_ADMIN_SERVICES = ("/kosearch.v1.Models/",)
 _MAX_REQUEST_ID_LENGTH = 128
 # A status message travels in a header, percent-encoded; gRPC drops a call whose headers exceed 8 KiB.
 _MAX_MESSAGE_CHARACTERS = 700
@@ -53,8 +56,15 @@ _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handl
 _Behaviour: TypeAlias = "Callable[[Any, _Context], Any]"
 
 
+# What hears of the end of each call: method, code, seconds.
+Report: TypeAlias = Callable[[str, grpc.StatusCode, float], None]
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Gives a call its request id, turns its errors into a status, and logs how it ended."""
+    """Gives a call its request id, turns its errors into a status, logs and reports how it ended."""
+
+    def __init__(self, report: Report = lambda *_: None) -> None:
+        self._report = report
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
@@ -68,46 +78,67 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if inspect.isasyncgenfunction(behaviour):
 
             async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
-                async with _observed(method, request_id, context):
+                async with _observed(method, request_id, context, self._report):
                     async for response in behaviour(request, context):
                         yield response
 
             return _with_behaviour(handler, stream)
 
         async def answer(request: Any, context: _Context) -> Any:
-            async with _observed(method, request_id, context):
+            async with _observed(method, request_id, context, self._report):
                 return await behaviour(request, context)
 
         return _with_behaviour(handler, answer)
 
 
 class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without the API key; without a key of its own it lets every call pass."""
+    """Refuses calls without the API key, and changes of the models without the admin key.
 
-    def __init__(self, api_key: str | None) -> None:
+    Without an API key of its own it lets every other call pass; without an admin key nobody may change the models.
+    """
+
+    def __init__(self, api_key: str | None, admin_key: str | None = None) -> None:
         self._api_key = api_key
+        self._admin_key = admin_key
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
     ) -> "_Handler | None":
         """Let the call pass, or replace the method that would answer it by a refusal."""
         handler = await continuation(details)
-        if handler is None or self._may_pass(details):
+        complaint = None if handler is None else self._complaint(details)
+        if handler is None or complaint is None:
             return handler
 
         async def refuse(_request: Any, _context: _Context) -> Any:
-            raise UnauthenticatedError(
-                f"the API key in metadata '{API_KEY_KEY}' is missing or wrong; set KOSEARCH_ENCODER__API_KEY to the "
-                "key of the service"
-            )
+            raise UnauthenticatedError(complaint)
 
         return _with_behaviour(handler, refuse)
 
-    def _may_pass(self, details: grpc.HandlerCallDetails) -> bool:
-        if self._api_key is None or details.method.startswith(_OPEN_SERVICES):
-            return True
-        given = _metadata_value(details, API_KEY_KEY) or ""
-        return hmac.compare_digest(given.encode(), self._api_key.encode())
+    def _complaint(self, details: grpc.HandlerCallDetails) -> str | None:
+        """What is wrong with the keys of a call."""
+        if details.method.startswith(_OPEN_SERVICES):
+            return None
+        if self._api_key is not None and not _is_given(details, API_KEY_KEY, self._api_key):
+            return (
+                f"the API key in metadata '{API_KEY_KEY}' is missing or wrong; set KOSEARCH_ENCODER__API_KEY to the "
+                "key of the service"
+            )
+        if not details.method.startswith(_ADMIN_SERVICES):
+            return None
+        if self._admin_key is None:
+            return "nobody may change the models of this service; start it with KOSEARCH_ENCODER__ADMIN_KEY"
+        if not _is_given(details, ADMIN_KEY_KEY, self._admin_key):
+            return (
+                f"the admin key in metadata '{ADMIN_KEY_KEY}' is missing or wrong; set KOSEARCH_ENCODER__ADMIN_KEY to "
+                "that of the service"
+            )
+        return None
+
+
+def _is_given(details: grpc.HandlerCallDetails, name: str, key: str) -> bool:
+    given = _metadata_value(details, name) or ""
+    return hmac.compare_digest(given.encode(), key.encode())
 
 
 def status_of(error: Exception, request_id: str) -> status_pb2.Status:
@@ -134,7 +165,7 @@ def _details_of(error: KosearchError) -> list[any_pb2.Any]:
 
 
 @asynccontextmanager
-async def _observed(method: str, request_id: str, context: _Context) -> AsyncIterator[None]:
+async def _observed(method: str, request_id: str, context: _Context, report: Report) -> AsyncIterator[None]:
     """Run one call's work: log its end, abort with the status of its error."""
     # The binding ends with the call: grpc.aio runs each in a task of its own.
     structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -157,9 +188,10 @@ async def _observed(method: str, request_id: str, context: _Context) -> AsyncIte
         more = status.trailing_metadata or () if rich.details else ()
         await context.abort(code, status.details, (*more, (REQUEST_ID_KEY, request_id)))
     finally:
-        duration_ms = round((time.perf_counter() - started) * 1e3, 2)
-        report = _log.debug if code is grpc.StatusCode.OK else _log.info
-        report("call.finished", method=method, code=code.name, duration_ms=duration_ms)
+        elapsed_s = time.perf_counter() - started
+        report(method, code, elapsed_s)
+        log = _log.debug if code is grpc.StatusCode.OK else _log.info
+        log("call.finished", method=method, code=code.name, duration_ms=round(elapsed_s * 1e3, 2))
 
 
 def _code_of(context: _Context) -> grpc.StatusCode:

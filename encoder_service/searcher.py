@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 from qdrant_client import AsyncQdrantClient, models
 
-from encoder_service.encoder import Encoded
+from encoder_service.encoder import Encoded, Options, Role
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError
-from kosearch.model_directory import ModelDirectory
 from kosearch.settings import QdrantSettings
 from kosearch.text import normalise
 from kosearch.vector_store import (
@@ -26,6 +25,7 @@ from kosearch.vector_store import (
     translated_errors,
 )
 
+_QUERY = Options(role=Role.QUERY)
 _MAX_QUERY_BYTES = 65_536
 _MAX_TOP_K = 1000
 _DEFAULT_TOP_K = 10
@@ -64,44 +64,63 @@ class Hit:
     chunk_index: int
 
 
+@dataclass(frozen=True, slots=True)
+class _IndexedWith:
+    """The model of a collection, and when the store said so."""
+
+    model: str
+    fingerprint: str
+    asked_at: float
+
+
 class QueryEncoder(Protocol):
     """What a searcher asks of the encoder."""
 
-    async def encode(self, texts: Sequence[str]) -> Encoded:
+    async def encode(self, texts: Sequence[str], options: Options) -> Encoded:
         """Encode texts in the order given."""
         ...
 
 
+class QueryModels(Protocol):
+    """The models that queries can be encoded with."""
+
+    def encoder_of(self, fingerprint: str) -> QueryEncoder | None:
+        """The encoder of the model with this fingerprint, if there is one."""
+        ...
+
+    def names(self) -> list[str]:
+        """Names of all models."""
+        ...
+
+
 class Searcher:
-    """Searches collections that were indexed with the model that encodes the queries."""
+    """Searches collections, each with the model that it was indexed with."""
 
     def __init__(
         self,
-        encoder: QueryEncoder,
+        models: QueryModels,
         client: AsyncQdrantClient,
         qdrant: QdrantSettings,
-        model: ModelDirectory,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a searcher; `clock` counts seconds."""
-        self._encoder = encoder
+        self._models = models
         self._client = client
         self._qdrant = qdrant
-        self._model = model
         self._clock = clock
-        self._checked_at: dict[str, float] = {}
+        self._known: dict[str, _IndexedWith] = {}
 
     async def search(self, query: str, collection: str, top_k: int, conditions: Sequence[Condition]) -> list[Hit]:
         """Return at most `top_k` hits (0: 10) by falling score; all conditions hold for each.
 
-        Raises InvalidRequestError, NotFoundError (no such collection), ConflictError (it was indexed with another
-        model), UnavailableError (Qdrant does not answer), OverloadedError (the encoder's queue is full).
+        Raises InvalidRequestError, NotFoundError (no such collection), ConflictError (it was indexed with a model that
+        is not served), UnavailableError (Qdrant does not answer), OverloadedError (the encoder's queue is full).
         """
         readable = _readable_query(query)
         limit = _limit(top_k)
         query_filter = _qdrant_filter(conditions)
-        await self._require_same_model(check_collection_name(collection))
-        encoded = await self._encoder.encode([readable])
+        encoder = await self._encoder_of(check_collection_name(collection))
+        encoded = await encoder.encode([readable], _QUERY)
         try:
             with translated_errors(self._qdrant, collection):
                 answer = await self._client.query_points(
@@ -112,31 +131,40 @@ class Searcher:
                     with_payload=True,
                 )
         except NotFoundError:
-            self._checked_at.pop(collection, None)
+            self._known.pop(collection, None)
             raise
         return [_hit(point) for point in answer.points]
 
-    async def _require_same_model(self, collection: str) -> None:
+    async def _encoder_of(self, collection: str) -> QueryEncoder:
+        indexed_with = await self._indexed_with(collection)
+        encoder = self._models.encoder_of(indexed_with.fingerprint)
+        if encoder is None:
+            self._known.pop(collection, None)
+            raise ConflictError(
+                f"collection {collection!r} was indexed with {indexed_with.model} "
+                f"(fingerprint {indexed_with.fingerprint[:12] or 'unknown'}), this service runs "
+                f"{', '.join(self._models.names())}: embeddings of different models cannot be compared. Index again "
+                "into another collection, or let the service load the model of the collection (`kosearch model load`)"
+            )
+        return encoder
+
+    async def _indexed_with(self, collection: str) -> _IndexedWith:
         now = self._clock()
-        if now - self._checked_at.get(collection, -math.inf) < _MODEL_CHECK_VALID_S:
-            return
+        known = self._known.get(collection)
+        if known is not None and now - known.asked_at < _MODEL_CHECK_VALID_S:
+            return known
         with translated_errors(self._qdrant, collection):
             info = await self._client.get_collection(collection)
         metadata = info.config.metadata or {}
-        found = metadata.get(METADATA_MODEL_FINGERPRINT)
-        if found != self._model.fingerprint:
-            self._checked_at.pop(collection, None)
-            raise ConflictError(
-                f"collection {collection!r} was indexed with {metadata.get(METADATA_MODEL_NAME, 'an unknown model')} "
-                f"(fingerprint {str(found)[:12]}), this service runs {self._model.name} "
-                f"({self._model.fingerprint[:12]}): their embeddings cannot be compared. Index again into another "
-                "collection, or set KOSEARCH_ENCODER__MODEL to the model of the collection"
-            )
-        self._forget_expired(now)
-        self._checked_at[collection] = now
-
-    def _forget_expired(self, now: float) -> None:
-        self._checked_at = {name: at for name, at in self._checked_at.items() if now - at < _MODEL_CHECK_VALID_S}
+        self._known = {
+            name: known for name, known in self._known.items() if now - known.asked_at < _MODEL_CHECK_VALID_S
+        }
+        found = self._known[collection] = _IndexedWith(
+            str(metadata.get(METADATA_MODEL_NAME, "an unknown model")),
+            str(metadata.get(METADATA_MODEL_FINGERPRINT) or ""),
+            now,
+        )
+        return found
 
 
 def _readable_query(query: str) -> str:

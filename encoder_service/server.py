@@ -3,25 +3,29 @@
 import asyncio
 import ipaddress
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from encoder_service.batcher import Batcher
+from encoder_service.canary import Canary
 from encoder_service.dispatcher import Dispatcher
-from encoder_service.encoder import Encoder
-from encoder_service.engines.engine import Engine
+from encoder_service.engine_thread import EngineThread
 from encoder_service.index_servicer import IndexServicer
 from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
+from encoder_service.metrics import Metrics, served_metrics
+from encoder_service.model_loading import load_model
+from encoder_service.model_registry import LoadedModel, ModelRegistry
+from encoder_service.models_servicer import ModelsServicer
 from encoder_service.searcher import Searcher
 from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
-from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import SettingsError
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
@@ -33,6 +37,8 @@ from protos.kosearch.v1 import (
     encoder_pb2_grpc,
     index_pb2,
     index_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
 )
@@ -62,33 +68,51 @@ class Service:
     add_to: Callable[[grpc.aio.Server], None]
 
 
-async def serve_until_signal(settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine) -> None:
+async def serve_until_signal(settings: Settings, model: LoadedModel) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight. Raises SettingsError when it cannot listen."""
     stopping = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
-    async with running_server(settings, model, tokeniser, engine):
+    async with running_server(settings, model):
         await stopping.wait()
 
 
 @asynccontextmanager
-async def running_server(
-    settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine
-) -> AsyncIterator[str]:
-    """Run the server inside the block; yields the address it listens at, the port filled in where 0 was asked for."""
+async def running_server(settings: Settings, model: LoadedModel, canary_pause_s: float = 10.0) -> AsyncIterator[str]:
+    """Run the server inside the block; yields the address it listens at, the port filled in where 0 was asked for.
+
+    The canary looks every `canary_pause_s` seconds whether the service is well.
+    """
     check_address(settings.encoder.address, settings.encoder.api_key)
     async with AsyncExitStack() as stack:
-        services = await _build_services(stack, settings, model, tokeniser, engine)
+        metrics = Metrics()
+        stack.enter_context(served_metrics(metrics, settings.encoder.metrics_address))
+        models = _serve_models(stack, settings, model, metrics)
+        services = await _build_services(stack, settings, models)
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(), AuthenticationInterceptor(settings.encoder.api_key)),
+            interceptors=(
+                CallInterceptor(metrics.count_call),
+                AuthenticationInterceptor(settings.encoder.api_key, settings.encoder.admin_key),
+            ),
             options=_SERVER_OPTIONS,
         )
         health_servicer = await _register(server, services)
         address = _listen(server, settings.encoder.address)
         await server.start()
         stack.push_async_callback(_stop, server, health_servicer)
-        _log.info("server.started", address=address, model=model.name, fingerprint=model.fingerprint[:12])
+        tell = partial(_tell_health, health_servicer, ["", *(service.name for service in services)])
+        canary = asyncio.create_task(Canary(models, tell, canary_pause_s).run(), name="canary")
+        stack.push_async_callback(_cancelled, canary)
+        _log.info(
+            "server.started", address=address, model=model.directory.name, fingerprint=model.directory.fingerprint[:12]
+        )
         yield address
+
+
+async def _tell_health(health_servicer: health.aio.HealthServicer, names: list[str], is_well: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if is_well else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in names:
+        await health_servicer.set(name, status)
 
 
 def check_address(address: str, api_key: str | None) -> None:
@@ -110,25 +134,41 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _build_services(
-    stack: AsyncExitStack, settings: Settings, model: ModelDirectory, tokeniser: Tokeniser, engine: Engine
-) -> list[Service]:
-    """Put the use cases together; what they need is taken down with the stack, in reverse order."""
-    engine_thread = stack.enter_context(ThreadPoolExecutor(1, "engine"))
+def _serve_models(stack: AsyncExitStack, settings: Settings, model: LoadedModel, metrics: Metrics) -> ModelRegistry:
+    """Start the engine's thread, with the first model on it."""
     tokeniser_threads = stack.enter_context(ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise"))
-    batcher = Batcher(engine, engine_thread, settings.encoder.max_batch_tokens, settings.encoder.max_queued_tokens)
-    batcher.start()
-    stack.push_async_callback(batcher.stop)
-    encoder = Encoder(tokeniser, tokeniser_threads, batcher, settings.encoder.max_texts)
+    work = threading.Condition()
+    engine_thread = EngineThread(work, asyncio.get_running_loop())
+    engine_thread.start()
+    # What waits is refused first, then the batch that runs is finished, and then its callers hear of it.
+    stack.push_async_callback(asyncio.sleep, 0)
+    stack.push_async_callback(asyncio.to_thread, engine_thread.stop)
+    chosen = settings.encoder
+    models = ModelRegistry(
+        engine_thread,
+        work,
+        tokeniser_threads,
+        partial(load_model, precision=chosen.precision, threads=chosen.threads, max_text_bytes=chosen.max_text_bytes),
+        chosen.max_batch_tokens,
+        chosen.max_queued_tokens,
+        chosen.max_texts,
+        metrics,
+    )
+    stack.callback(models.stop)
+    models.add(model)
+    return models
+
+
+async def _build_services(stack: AsyncExitStack, settings: Settings, models: ModelRegistry) -> list[Service]:
+    """Put the use cases together; what they need is taken down with the stack, in reverse order."""
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
-    searcher = Searcher(encoder, qdrant, settings.qdrant, model)
+    searcher = Searcher(models, qdrant, settings.qdrant)
 
-    encoder_servicer = EncoderServicer(
-        encoder, model, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes)
-    )
+    encoder_servicer = EncoderServicer(models, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes))
     search_servicer = SearchServicer(searcher)
-    index_servicer = _build_index_servicer(stack, settings, model)
+    index_servicer = _build_index_servicer(stack, settings, lambda: models.get().directory)
+    models_servicer = ModelsServicer(models, settings.data_dir / "models")
     return [
         Service(
             encoder_pb2.DESCRIPTOR.services_by_name["Encoder"].full_name,
@@ -142,10 +182,16 @@ async def _build_services(
             index_pb2.DESCRIPTOR.services_by_name["Index"].full_name,
             lambda server: index_pb2_grpc.add_IndexServicer_to_server(index_servicer, server),
         ),
+        Service(
+            models_pb2.DESCRIPTOR.services_by_name["Models"].full_name,
+            lambda server: models_pb2_grpc.add_ModelsServicer_to_server(models_servicer, server),
+        ),
     ]
 
 
-def _build_index_servicer(stack: AsyncExitStack, settings: Settings, model: ModelDirectory) -> IndexServicer:
+def _build_index_servicer(
+    stack: AsyncExitStack, settings: Settings, model: Callable[[], ModelDirectory]
+) -> IndexServicer:
     """Put the Index service together and start its dispatcher."""
     ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
     queue = stack.enter_context(closing(TaskQueue(settings)))

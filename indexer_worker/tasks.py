@@ -44,7 +44,7 @@ class _PatientEncoder:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Return one row a text, in order."""
-        return _patiently(self._client.encode, texts)
+        return _patiently(self._client.encode, texts, "document", is_bulk=True)
 
 
 class _PatientStore:

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -189,7 +190,7 @@ def encode(as_json: _AsJson = False, data_dir: _DataDir = None) -> None:
     """표준 입력의 줄마다 임베딩을 출력합니다. / Print an embedding for each line of standard input."""
     with Client(load_settings(data_dir).encoder) as client:
         for texts in _lines_in_batches():
-            encoded = client.encode(texts)
+            encoded = client.encode(texts, is_bulk=True)
             for row, tokens, is_cut in zip(encoded.embeddings, encoded.token_counts, encoded.truncated, strict=True):
                 if as_json:
                     _print_json({"embedding": row, "tokens": tokens, "truncated": is_cut})
@@ -275,6 +276,48 @@ def check_(
     _print_model(InstalledModel.open(path), check)
 
 
+@model_app.command()
+def served(data_dir: _DataDir = None, as_json: _AsJson = False) -> None:
+    """서비스가 쓰는 모델을 보여 줍니다. / List the models that the running service has."""
+    with Client(load_settings(data_dir).encoder) as client:
+        rows: list[dict[str, object]] = [asdict(model) for model in client.served_models()]
+    if as_json:
+        _print_json({"models": rows})
+    else:
+        _out.print(_table(["is_default", "name", "dim", "max_tokens", "fingerprint"], rows))
+
+
+@model_app.command()
+def load(
+    name: Annotated[str, typer.Argument(help="모델 이름 / name of an installed model")], data_dir: _DataDir = None
+) -> None:
+    """실행 중인 서비스에 모델을 더합니다. / Load a model into the running service, beside the others."""
+    with Client(load_settings(data_dir).encoder) as client:
+        model = client.load_model(name)
+    _out.print(f"준비됨 / loaded: {model.name} ({model.fingerprint[:12]})")
+    _out.print(f"바꾸기 / let it answer: kosearch model default {shlex.quote(model.name)}")
+
+
+@model_app.command("default")
+def default_(
+    name: Annotated[str, typer.Argument(help="모델 이름 / name of a loaded model")], data_dir: _DataDir = None
+) -> None:
+    """기본 모델을 바꿉니다. / Let a loaded model answer the calls that name none."""
+    with Client(load_settings(data_dir).encoder) as client:
+        model = client.set_default_model(name)
+    _out.print(f"기본 모델 / default: {model.name} ({model.fingerprint[:12]})")
+
+
+@model_app.command()
+def unload(
+    name: Annotated[str, typer.Argument(help="모델 이름 / name of a loaded model")], data_dir: _DataDir = None
+) -> None:
+    """서비스에서 모델을 내립니다. / Take a model out of the running service once its calls are answered."""
+    with Client(load_settings(data_dir).encoder) as client:
+        client.unload_model(name)
+    _out.print(f"내림 / unloaded: {name}")
+
+
 def _models_dir(chosen: Path | None) -> Path:
     return chosen.expanduser().resolve() if chosen else load_settings(joins_stack=False).data_dir / "models"
 
@@ -345,7 +388,7 @@ def _lines_in_batches() -> Iterator[list[str]]:
 
 def _encode_all(client: Client, texts: list[str]) -> "np.typing.NDArray[np.float32]":
     batches = (texts[begin : begin + _LINES_PER_CALL] for begin in range(0, len(texts), _LINES_PER_CALL))
-    return np.concatenate([client.encode(batch).embeddings for batch in batches])
+    return np.concatenate([client.encode(batch, is_bulk=True).embeddings for batch in batches])
 
 
 def _print_hit(rank: int, hit: Hit) -> None:

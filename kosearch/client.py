@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import numpy as np
@@ -25,8 +25,19 @@ from kosearch.errors import (
 )
 from kosearch.jobs import JobProgress, JobState, Rejection, SourceFields
 from kosearch.settings import EncoderSettings
-from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc, index_pb2, index_pb2_grpc, search_pb2, search_pb2_grpc
+from protos.kosearch.v1 import (
+    encoder_pb2,
+    encoder_pb2_grpc,
+    index_pb2,
+    index_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
 
+# Compiling a large model takes minutes.
+_LOAD_TIMEOUT_S = 600.0
 _MAX_MESSAGE_BYTES = 64 << 20
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
@@ -36,6 +47,12 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+Role = Literal["", "query", "document"]
+_ROLES = {
+    "": encoder_pb2.ROLE_UNSPECIFIED,
+    "query": encoder_pb2.ROLE_QUERY,
+    "document": encoder_pb2.ROLE_DOCUMENT,
+}
 _ERRORS: dict[grpc.StatusCode, type[KosearchError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
@@ -72,6 +89,17 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that the service has loaded; the default answers calls that name none."""
+
+    name: str
+    fingerprint: str
+    dim: int
+    max_tokens: int
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that answers a query; `score` is the cosine similarity, -1 to 1."""
 
@@ -93,6 +121,7 @@ class Client:
         self._encoder = encoder_pb2_grpc.EncoderStub(self._channel)
         self._search = search_pb2_grpc.SearchStub(self._channel)
         self._index = index_pb2_grpc.IndexStub(self._channel)
+        self._models = models_pb2_grpc.ModelsStub(self._channel)
 
     def __enter__(self) -> "Client":
         return self
@@ -112,10 +141,15 @@ class Client:
             reply = self._encoder.Info(encoder_pb2.InfoRequest(), **self._call())
         return ModelInfo(reply.model_name, reply.model_fingerprint, reply.dim, reply.max_tokens, reply.max_texts)
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts in the order given. Raises InvalidRequestError, OverloadedError, UnavailableError."""
+    def encode(self, texts: Sequence[str], role: Role = "", *, is_bulk: bool = False) -> Encoded:
+        """Encode texts in the order given, as queries, documents or neither.
+
+        Work that `is_bulk` lets queries go first. Raises InvalidRequestError, OverloadedError, UnavailableError.
+        """
+        priority = encoder_pb2.PRIORITY_BULK if is_bulk else encoder_pb2.PRIORITY_QUERY
+        request = encoder_pb2.EncodeRequest(texts=texts, role=_ROLES[role], priority=priority)
         with self._translated():
-            reply = self._encoder.Encode(encoder_pb2.EncodeRequest(texts=texts), **self._call())
+            reply = self._encoder.Encode(request, **self._call())
         rows = np.frombuffer(reply.embeddings, dtype="<f4").reshape(len(texts), reply.dim)
         return Encoded(rows, tuple(reply.token_counts), tuple(reply.truncated), reply.model_fingerprint)
 
@@ -174,6 +208,33 @@ class Client:
         with self._translated():
             return self._index.DeleteDocuments(request, **self._call()).chunks_deleted
 
+    def served_models(self) -> list[ServedModel]:
+        """Return the models that the service has, the default first."""
+        with self._translated():
+            reply = self._models.ListModels(models_pb2.ListModelsRequest(), **self._admin_call())
+        return [_served(model) for model in reply.models]
+
+    def load_model(self, name: str) -> ServedModel:
+        """Load an installed model beside the others. Raises NotFoundError, ConflictError when it fails its check."""
+        with self._translated():
+            return _served(self._models.LoadModel(models_pb2.LoadModelRequest(name=name), **self._admin_call()))
+
+    def set_default_model(self, name: str) -> ServedModel:
+        """Let a loaded model answer the calls that name none. Raises NotFoundError."""
+        with self._translated():
+            request = models_pb2.SetDefaultModelRequest(name=name)
+            return _served(self._models.SetDefaultModel(request, **self._admin_call()))
+
+    def unload_model(self, name: str) -> None:
+        """Take a model away once its calls are answered. Raises NotFoundError, ConflictError for the default."""
+        with self._translated():
+            self._models.UnloadModel(models_pb2.UnloadModelRequest(name=name), **self._admin_call())
+
+    def _admin_call(self) -> dict[str, Any]:
+        key = self._settings.admin_key
+        more = (("admin-key", key),) if key else ()
+        return {"timeout": max(self._settings.timeout_s, _LOAD_TIMEOUT_S), "metadata": (*self._metadata, *more)}
+
     def _call(self) -> dict[str, Any]:
         return {"timeout": self._settings.timeout_s, "metadata": self._metadata}
 
@@ -183,6 +244,10 @@ class Client:
             yield
         except grpc.RpcError as error:
             raise _kosearch_error(error, self._settings.address) from error
+
+
+def _served(model: models_pb2.ServedModel) -> ServedModel:
+    return ServedModel(model.name, model.fingerprint, model.dim, model.max_tokens, model.is_default)
 
 
 def _job_state(state: index_pb2.JobState.ValueType) -> JobState:

@@ -80,6 +80,19 @@ def check_model(path: Path) -> ModelCheck:
     return ModelCheck(**found)
 
 
+def find_in(models_dir: Path, name: str) -> Path:
+    """Return the folder of an installed model by its name alone: a path would lead a caller out of the directory.
+
+    Raises NotFoundError naming the models there are.
+    """
+    if _NAME.fullmatch(name) and (models_dir / name).is_dir():
+        return models_dir / name
+    known = ", ".join(path.name for path in _folders(models_dir)) or "none yet"
+    raise NotFoundError(
+        f"there is no model {name!r} in {models_dir} (there: {known}); `kosearch model add` brings one in"
+    )
+
+
 def find_installed(name: str, models_dir: Path) -> Path:
     """Return the folder of a model named by its name or directory. Raises NotFoundError naming the models there are."""
     for path in (models_dir / name, Path(name)):

@@ -29,7 +29,10 @@ _MANIFEST = "kosearch.json"
 _FORMAT = 1
 _INT8_FILE = "int8.safetensors"
 _EXPORTED = ("golden", _MANIFEST, _INT8_FILE)
-# What decides an embedding; the model card or a licence text may change without making stored vectors stale.
+# Prompts that go before texts of a role, by the names that models give them.
+_PROMPT_NAMES = {"query", "document", "passage"}
+# What decides an embedding, beside its prompts; the model card or a licence text may change without making stored
+# vectors stale.
 _FINGERPRINTED = (
     "config.json",
     "model.safetensors",
@@ -128,15 +131,17 @@ class ModelDirectory:
         """Return the model's own config.json."""
         return dict(_read_json(self.path / "config.json", f"{self.path} has no config.json"))
 
+    def prompt(self, role: str) -> str:
+        """Return what the model wants before texts of a role, `query` or `document`; empty for most models."""
+        prompts = _prompts(self.path)
+        return prompts.get(role) or (prompts.get("passage", "") if role == "document" else "")
+
     def cautions(self) -> list[str]:
         """Return what the model's author asks for and the service does not do, as sentences for the user."""
-        path = self.path / "config_sentence_transformers.json"
-        options = _read_json(path, "copy the model again") if path.exists() else {}
-        prompts = {name: text for name, text in (options.get("prompts") or {}).items() if text}
         found = []
-        if prompts:
-            listed = ", ".join(f"{name}: {text!r}" for name, text in prompts.items())
-            found.append(f"the model wants prompts ({listed}); the service adds none, put them before your texts")
+        if others := sorted(set(_prompts(self.path)) - _PROMPT_NAMES):
+            found.append(f"the model has prompts of other kinds ({', '.join(others)}); put them before your texts")
+        options = _sentence_transformers_options(self.path)
         if options.get("similarity_fn_name") not in (None, "cosine"):
             found.append(f"the model is made for {options['similarity_fn_name']} similarity; the service uses cosine")
         return found
@@ -214,7 +219,20 @@ def fingerprint_of(path: Path, max_tokens: int) -> str:
             ) from None
         digest.update(f"{name}:{len(content)}\n".encode())
         digest.update(content)
+    for name, text in sorted(_prompts(path).items()):
+        digest.update(f"prompt {name}:{text}\n".encode())
     return digest.hexdigest()
+
+
+def _sentence_transformers_options(path: Path) -> dict[str, Any]:
+    options = path / "config_sentence_transformers.json"
+    return dict(_read_json(options, "copy the model again")) if options.exists() else {}
+
+
+def _prompts(path: Path) -> dict[str, str]:
+    """What the model wants before texts, by kind of text."""
+    prompts = _sentence_transformers_options(path).get("prompts") or {}
+    return {str(name): str(text) for name, text in prompts.items() if text}
 
 
 def _read_int8_offer(path: Path, manifest: dict[str, Any]) -> Int8Offer | None:

@@ -40,6 +40,12 @@ class EncoderSettings(_Section):
     api_key: str | None = Field(
         None, min_length=1, description="key that callers must send; none: only loopback may be bound"
     )
+    admin_key: str | None = Field(
+        None, min_length=1, description="key that who changes the served models must send; none: nobody may"
+    )
+    metrics_address: str = Field(
+        "", pattern=r"^(.+:\d{1,5})?$", description="host:port where Prometheus finds /metrics; empty: nowhere"
+    )
     model: Path = Field(_SHIPPED_MODEL, description="model directory")
     precision: Literal["bf16", "f32", "int8"] = Field(
         "bf16",

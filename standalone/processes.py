@@ -60,7 +60,9 @@ def plan_stack(settings: Settings) -> StackPlan:
     data_dir = settings.data_dir
     key = settings.encoder.api_key or _api_key(data_dir / "run" / "api_key")
     encoder_address = _free_address(settings.encoder.address, "KOSEARCH_ENCODER__ADDRESS")
-    published: dict[str, dict[str, Any]] = {"encoder": {"address": encoder_address, "api_key": key}}
+    published: dict[str, dict[str, Any]] = {
+        "encoder": {"address": encoder_address, "api_key": key, "admin_key": settings.encoder.admin_key or key}
+    }
     processes: list[ProcessSpec] = []
     if not settings.broker.url:
         processes.append(_broker(data_dir))

@@ -75,7 +75,7 @@ def encode_words_as(
             counts = (numbers.amax(dim=1) + 1 - is_cut.int()).clamp_min(0)  # (batch,)
             means = word_means(output["token_embeddings"].float().cpu(), numbers, counts)
             rows = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1).cpu().numpy()
-            for i, row, of_text in zip(batch, rows, means.half().split(counts.tolist()), strict=True):
+            for i, row, of_text in zip(batch, rows, torch.split(means.half(), counts.tolist()), strict=True):
                 embeddings[i], words[i] = row, of_text.numpy()
     everything = [words[i] for i in range(len(texts))]
     return np.stack([embeddings[i] for i in range(len(texts))]), standardised(everything)

@@ -123,8 +123,8 @@ class PaddingCollator(SentenceTransformerDataCollator):
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch of rows as tensors."""
-        labels = [row.get("label") for row in features]
-        if isinstance(labels[0], Tensor) and len({label.shape for label in labels}) > 1:
+        labels = [label for row in features if isinstance(label := row.get("label"), Tensor)]
+        if len({label.shape for label in labels}) > 1:
             padded = nn.utils.rnn.pad_sequence(labels, batch_first=True)
             features = [{**row, "label": label} for row, label in zip(features, padded, strict=True)]
         batch: dict[str, Any] = super().__call__(features)

@@ -24,21 +24,31 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/kosearch/v1/encoder.proto\x12\x0bkosearch.v1\"\x1e\n\rEncodeRequest\x12\r\n\x05texts\x18\x01 \x03(\t\"u\n\x0e\x45ncodeResponse\x12\x12\n\nembeddings\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12\x14\n\x0ctoken_counts\x18\x03 \x03(\r\x12\x11\n\ttruncated\x18\x04 \x03(\x08\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\"\r\n\x0bInfoRequest\"\xa1\x01\n\x0cInfoResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x11\n\tmax_texts\x18\x05 \x01(\r\x12\x16\n\x0emax_text_bytes\x18\x06 \x01(\r\x12\x16\n\x0eserver_version\x18\x07 \x01(\t2\x89\x01\n\x07\x45ncoder\x12\x41\n\x06\x45ncode\x12\x1a.kosearch.v1.EncodeRequest\x1a\x1b.kosearch.v1.EncodeResponse\x12;\n\x04Info\x12\x18.kosearch.v1.InfoRequest\x1a\x19.kosearch.v1.InfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/kosearch/v1/encoder.proto\x12\x0bkosearch.v1\"\xe9\x01\n\rEncodeRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\'\n\x08priority\x18\x02 \x01(\x0e\x32\x15.kosearch.v1.Priority\x12\x1f\n\x04role\x18\x03 \x01(\x0e\x32\x11.kosearch.v1.Role\x12\x12\n\ndimensions\x18\x04 \x01(\r\x12\x32\n\x0e\x65mbedding_type\x18\x05 \x01(\x0e\x32\x1a.kosearch.v1.EmbeddingType\x12(\n\tlong_text\x18\x06 \x01(\x0e\x32\x15.kosearch.v1.LongText\x12\r\n\x05model\x18\x07 \x01(\t\"\xf1\x01\n\x0e\x45ncodeResponse\x12\x12\n\nembeddings\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64im\x18\x02 \x01(\r\x12\x14\n\x0ctoken_counts\x18\x03 \x03(\r\x12\x11\n\ttruncated\x18\x04 \x03(\x08\x12\x19\n\x11model_fingerprint\x18\x05 \x01(\t\x12\x32\n\x0e\x65mbedding_type\x18\x06 \x01(\x0e\x32\x1a.kosearch.v1.EmbeddingType\x12\r\n\x05scale\x18\x07 \x01(\x02\x12\x12\n\nmodel_name\x18\x08 \x01(\t\x12#\n\x06timing\x18\t \x01(\x0b\x32\x13.kosearch.v1.Timing\"?\n\x06Timing\x12\x12\n\ntokenise_s\x18\x01 \x01(\x02\x12\x0f\n\x07queue_s\x18\x02 \x01(\x02\x12\x10\n\x08\x65ncode_s\x18\x03 \x01(\x02\"\x1c\n\x0bInfoRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\xb6\x01\n\x0cInfoResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x11\n\tmax_texts\x18\x05 \x01(\r\x12\x16\n\x0emax_text_bytes\x18\x06 \x01(\r\x12\x16\n\x0eserver_version\x18\x07 \x01(\t\x12\x13\n\x0bmodel_names\x18\x08 \x03(\t*K\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRIORITY_QUERY\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_QUERY\x10\x01\x12\x11\n\rROLE_DOCUMENT\x10\x02*\x9b\x01\n\rEmbeddingType\x12\x1e\n\x1a\x45MBEDDING_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45MBEDDING_TYPE_FLOAT32\x10\x01\x12\x1a\n\x16\x45MBEDDING_TYPE_FLOAT16\x10\x02\x12\x17\n\x13\x45MBEDDING_TYPE_INT8\x10\x03\x12\x19\n\x15\x45MBEDDING_TYPE_BINARY\x10\x04*p\n\x08LongText\x12\x19\n\x15LONG_TEXT_UNSPECIFIED\x10\x00\x12\x16\n\x12LONG_TEXT_TRUNCATE\x10\x01\x12\x13\n\x0fLONG_TEXT_ERROR\x10\x02\x12\x1c\n\x18LONG_TEXT_MEAN_OF_CHUNKS\x10\x03\x32\xd6\x01\n\x07\x45ncoder\x12\x41\n\x06\x45ncode\x12\x1a.kosearch.v1.EncodeRequest\x1a\x1b.kosearch.v1.EncodeResponse\x12K\n\x0c\x45ncodeStream\x12\x1a.kosearch.v1.EncodeRequest\x1a\x1b.kosearch.v1.EncodeResponse(\x01\x30\x01\x12;\n\x04Info\x12\x18.kosearch.v1.InfoRequest\x1a\x19.kosearch.v1.InfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.kosearch.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODEREQUEST']._serialized_start=49
-  _globals['_ENCODEREQUEST']._serialized_end=79
-  _globals['_ENCODERESPONSE']._serialized_start=81
-  _globals['_ENCODERESPONSE']._serialized_end=198
-  _globals['_INFOREQUEST']._serialized_start=200
-  _globals['_INFOREQUEST']._serialized_end=213
-  _globals['_INFORESPONSE']._serialized_start=216
-  _globals['_INFORESPONSE']._serialized_end=377
-  _globals['_ENCODER']._serialized_start=380
-  _globals['_ENCODER']._serialized_end=517
+  _globals['_PRIORITY']._serialized_start=809
+  _globals['_PRIORITY']._serialized_end=884
+  _globals['_ROLE']._serialized_start=886
+  _globals['_ROLE']._serialized_end=949
+  _globals['_EMBEDDINGTYPE']._serialized_start=952
+  _globals['_EMBEDDINGTYPE']._serialized_end=1107
+  _globals['_LONGTEXT']._serialized_start=1109
+  _globals['_LONGTEXT']._serialized_end=1221
+  _globals['_ENCODEREQUEST']._serialized_start=50
+  _globals['_ENCODEREQUEST']._serialized_end=283
+  _globals['_ENCODERESPONSE']._serialized_start=286
+  _globals['_ENCODERESPONSE']._serialized_end=527
+  _globals['_TIMING']._serialized_start=529
+  _globals['_TIMING']._serialized_end=592
+  _globals['_INFOREQUEST']._serialized_start=594
+  _globals['_INFOREQUEST']._serialized_end=622
+  _globals['_INFORESPONSE']._serialized_start=625
+  _globals['_INFORESPONSE']._serialized_end=807
+  _globals['_ENCODER']._serialized_start=1224
+  _globals['_ENCODER']._serialized_end=1438
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,11 +19,139 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """PRIORITY_QUERY for Encode, PRIORITY_BULK for EncodeStream."""
+    PRIORITY_QUERY: _Priority.ValueType  # 1
+    """Somebody waits for the answer."""
+    PRIORITY_BULK: _Priority.ValueType  # 2
+    """Throughput counts, not the single answer."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """What waits for an embedding. Queries go before bulk work, which is never left waiting for ever."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""PRIORITY_QUERY for Encode, PRIORITY_BULK for EncodeStream."""
+PRIORITY_QUERY: Priority.ValueType  # 1
+"""Somebody waits for the answer."""
+PRIORITY_BULK: Priority.ValueType  # 2
+"""Throughput counts, not the single answer."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """No prompt."""
+    ROLE_QUERY: _Role.ValueType  # 1
+    """What is searched for."""
+    ROLE_DOCUMENT: _Role.ValueType  # 2
+    """What is found."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What a text is. A model that was trained with prompts gets its own for the role put before the text."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""No prompt."""
+ROLE_QUERY: Role.ValueType  # 1
+"""What is searched for."""
+ROLE_DOCUMENT: Role.ValueType  # 2
+"""What is found."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
+class _EmbeddingType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EmbeddingTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EmbeddingType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EMBEDDING_TYPE_UNSPECIFIED: _EmbeddingType.ValueType  # 0
+    """EMBEDDING_TYPE_FLOAT32."""
+    EMBEDDING_TYPE_FLOAT32: _EmbeddingType.ValueType  # 1
+    """Little-endian IEEE 754, 4 bytes."""
+    EMBEDDING_TYPE_FLOAT16: _EmbeddingType.ValueType  # 2
+    """Little-endian IEEE 754, 2 bytes."""
+    EMBEDDING_TYPE_INT8: _EmbeddingType.ValueType  # 3
+    """Signed bytes; times EncodeResponse.scale they are the numbers."""
+    EMBEDDING_TYPE_BINARY: _EmbeddingType.ValueType  # 4
+    """One bit a number, 1 where it is positive, the first in the highest bit of the first byte. Wants dimensions that
+    are a multiple of 8.
+    """
+
+class EmbeddingType(_EmbeddingType, metaclass=_EmbeddingTypeEnumTypeWrapper):
+    """The numbers of a row."""
+
+EMBEDDING_TYPE_UNSPECIFIED: EmbeddingType.ValueType  # 0
+"""EMBEDDING_TYPE_FLOAT32."""
+EMBEDDING_TYPE_FLOAT32: EmbeddingType.ValueType  # 1
+"""Little-endian IEEE 754, 4 bytes."""
+EMBEDDING_TYPE_FLOAT16: EmbeddingType.ValueType  # 2
+"""Little-endian IEEE 754, 2 bytes."""
+EMBEDDING_TYPE_INT8: EmbeddingType.ValueType  # 3
+"""Signed bytes; times EncodeResponse.scale they are the numbers."""
+EMBEDDING_TYPE_BINARY: EmbeddingType.ValueType  # 4
+"""One bit a number, 1 where it is positive, the first in the highest bit of the first byte. Wants dimensions that
+are a multiple of 8.
+"""
+Global___EmbeddingType: _TypeAlias = EmbeddingType  # noqa: Y015
+
+class _LongText:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LongTextEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LongText.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LONG_TEXT_UNSPECIFIED: _LongText.ValueType  # 0
+    """LONG_TEXT_TRUNCATE."""
+    LONG_TEXT_TRUNCATE: _LongText.ValueType  # 1
+    """Its tail is left out; EncodeResponse.truncated tells."""
+    LONG_TEXT_ERROR: _LongText.ValueType  # 2
+    """The call fails with INVALID_ARGUMENT."""
+    LONG_TEXT_MEAN_OF_CHUNKS: _LongText.ValueType  # 3
+    """It is cut into chunks that the model reads; the row is their mean by tokens, of length 1."""
+
+class LongText(_LongText, metaclass=_LongTextEnumTypeWrapper):
+    """What becomes of a text that is longer than the model reads."""
+
+LONG_TEXT_UNSPECIFIED: LongText.ValueType  # 0
+"""LONG_TEXT_TRUNCATE."""
+LONG_TEXT_TRUNCATE: LongText.ValueType  # 1
+"""Its tail is left out; EncodeResponse.truncated tells."""
+LONG_TEXT_ERROR: LongText.ValueType  # 2
+"""The call fails with INVALID_ARGUMENT."""
+LONG_TEXT_MEAN_OF_CHUNKS: LongText.ValueType  # 3
+"""It is cut into chunks that the model reads; the row is their mean by tokens, of length 1."""
+Global___LongText: _TypeAlias = LongText  # noqa: Y015
+
 @_typing.final
 class EncodeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_TYPE_FIELD_NUMBER: _builtins.int
+    LONG_TEXT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    priority: Global___Priority.ValueType
+    role: Global___Role.ValueType
+    dimensions: _builtins.int
+    """Leading numbers of each embedding to return, made a row of length 1 again; 0 returns all. Useful for models that
+    were trained for it (Matryoshka).
+    """
+    embedding_type: Global___EmbeddingType.ValueType
+    long_text: Global___LongText.ValueType
+    model: _builtins.str
+    """Name of the model as Info tells it; empty takes the service's default."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """1 to InfoResponse.max_texts texts, each 1 to InfoResponse.max_text_bytes bytes of UTF-8 after normalisation."""
@@ -31,10 +160,16 @@ class EncodeRequest(_message.Message):
         self,
         *,
         texts: _abc.Iterable[_builtins.str] | None = ...,
+        priority: Global___Priority.ValueType = ...,
+        role: Global___Role.ValueType = ...,
+        dimensions: _builtins.int = ...,
+        embedding_type: Global___EmbeddingType.ValueType = ...,
+        long_text: Global___LongText.ValueType = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "embedding_type", b"embedding_type", "long_text", b"long_text", "model", b"model", "priority", b"priority", "role", b"role", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -49,9 +184,13 @@ class EncodeResponse(_message.Message):
     TOKEN_COUNTS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     MODEL_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    EMBEDDING_TYPE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
     embeddings: _builtins.bytes
-    """Rows of little-endian IEEE 754 float32, row after row in the order of the texts: len(texts) * dim * 4 bytes.
-    Every row has length 1 (Euclidean norm).
+    """Row after row in the order of the texts: len(texts) * dim numbers of embedding_type. Every row has length 1
+    (Euclidean norm) before it is rounded to the type.
     """
     dim: _builtins.int
     """Numbers in a row."""
@@ -59,14 +198,22 @@ class EncodeResponse(_message.Message):
     """SHA-256 of the model's weights, tokenizer and configuration, in hex: embeddings of different fingerprints
     must not be compared.
     """
+    embedding_type: Global___EmbeddingType.ValueType
+    scale: _builtins.float
+    """What numbers of EMBEDDING_TYPE_INT8 are to be multiplied with; 0 for other types. The same for all texts of a
+    model and number of dimensions.
+    """
+    model_name: _builtins.str
     @_builtins.property
     def token_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Tokens of each text that went into its embedding, special tokens included; at most InfoResponse.max_tokens."""
+        """Tokens of each text that went into its embedding, special tokens and prompt included."""
 
     @_builtins.property
     def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """For each text: true when it was longer than max_tokens and its tail was left out."""
 
+    @_builtins.property
+    def timing(self) -> Global___Timing: ...
     def __init__(
         self,
         *,
@@ -75,25 +222,64 @@ class EncodeResponse(_message.Message):
         token_counts: _abc.Iterable[_builtins.int] | None = ...,
         truncated: _abc.Iterable[_builtins.bool] | None = ...,
         model_fingerprint: _builtins.str = ...,
+        embedding_type: Global___EmbeddingType.ValueType = ...,
+        scale: _builtins.float = ...,
+        model_name: _builtins.str = ...,
+        timing: Global___Timing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "embeddings", b"embeddings", "model_fingerprint", b"model_fingerprint", "token_counts", b"token_counts", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "embedding_type", b"embedding_type", "embeddings", b"embeddings", "model_fingerprint", b"model_fingerprint", "model_name", b"model_name", "scale", b"scale", "timing", b"timing", "token_counts", b"token_counts", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EncodeResponse: _TypeAlias = EncodeResponse  # noqa: Y015
 
 @_typing.final
-class InfoRequest(_message.Message):
+class Timing(_message.Message):
+    """Where the time of a call went, in seconds."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    TOKENISE_S_FIELD_NUMBER: _builtins.int
+    QUEUE_S_FIELD_NUMBER: _builtins.int
+    ENCODE_S_FIELD_NUMBER: _builtins.int
+    tokenise_s: _builtins.float
+    """Texts to token ids."""
+    queue_s: _builtins.float
+    """In the queue, until its first batch began."""
+    encode_s: _builtins.float
+    """In the engine: all batches that held texts of the call."""
     def __init__(
         self,
+        *,
+        tokenise_s: _builtins.float = ...,
+        queue_s: _builtins.float = ...,
+        encode_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encode_s", b"encode_s", "queue_s", b"queue_s", "tokenise_s", b"tokenise_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Timing: _TypeAlias = Timing  # noqa: Y015
+
+@_typing.final
+class InfoRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model; empty asks for the service's default."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -110,6 +296,7 @@ class InfoResponse(_message.Message):
     MAX_TEXTS_FIELD_NUMBER: _builtins.int
     MAX_TEXT_BYTES_FIELD_NUMBER: _builtins.int
     SERVER_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_NAMES_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
     """Name of the model, as in its directory."""
     model_fingerprint: _builtins.str
@@ -124,6 +311,10 @@ class InfoResponse(_message.Message):
     """Bytes of UTF-8 accepted in one text."""
     server_version: _builtins.str
     """Version of kosearch that serves."""
+    @_builtins.property
+    def model_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of all models that this service has, the default first."""
+
     def __init__(
         self,
         *,
@@ -134,10 +325,11 @@ class InfoResponse(_message.Message):
         max_texts: _builtins.int = ...,
         max_text_bytes: _builtins.int = ...,
         server_version: _builtins.str = ...,
+        model_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "max_text_bytes", b"max_text_bytes", "max_texts", b"max_texts", "max_tokens", b"max_tokens", "model_fingerprint", b"model_fingerprint", "model_name", b"model_name", "server_version", b"server_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dim", b"dim", "max_text_bytes", b"max_text_bytes", "max_texts", b"max_texts", "max_tokens", b"max_tokens", "model_fingerprint", b"model_fingerprint", "model_name", b"model_name", "model_names", b"model_names", "server_version", b"server_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,6 +40,11 @@ class EncoderStub:
                 request_serializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeRequest.SerializeToString,
                 response_deserializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeResponse.FromString,
                 _registered_method=True)
+        self.EncodeStream = channel.stream_stream(
+                '/kosearch.v1.Encoder/EncodeStream',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeResponse.FromString,
+                _registered_method=True)
         self.Info = channel.unary_unary(
                 '/kosearch.v1.Encoder/Info',
                 request_serializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.InfoRequest.SerializeToString,
@@ -53,8 +58,19 @@ class EncoderServicer:
 
     def Encode(self, request, context):
         """Encodes texts in the order given. Fails as a whole: either every text has its row, or the call has a status.
-        INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read
-        RESOURCE_EXHAUSTED  the queue is full; retry after the delay in google.rpc.RetryInfo
+        INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read, an option that the
+        model does not have
+        NOT_FOUND           the service does not have the model
+        RESOURCE_EXHAUSTED  the queue is full, or the call would not be done before its deadline; retry after the delay
+        in google.rpc.RetryInfo
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EncodeStream(self, request_iterator, context):
+        """Encodes request after request over one call; responses come in the order of the requests. Where Encode would
+        refuse for want of room, the stream reads on when there is some. The first error ends it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +88,11 @@ def add_EncoderServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Encode': grpc.unary_unary_rpc_method_handler(
                     servicer.Encode,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeResponse.SerializeToString,
+            ),
+            'EncodeStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EncodeStream,
                     request_deserializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeRequest.FromString,
                     response_serializer=protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeResponse.SerializeToString,
             ),
@@ -107,6 +128,33 @@ class Encoder:
             request,
             target,
             '/kosearch.v1.Encoder/Encode',
+            protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EncodeStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kosearch.v1.Encoder/EncodeStream',
             protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeRequest.SerializeToString,
             protos_dot_kosearch_dot_v1_dot_encoder__pb2.EncodeResponse.FromString,
             options,

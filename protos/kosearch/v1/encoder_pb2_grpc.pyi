@@ -35,8 +35,15 @@ class EncoderStub:
     def __new__(cls, channel: _aio.Channel) -> EncoderAsyncStub: ...
     Encode: _grpc.UnaryUnaryMultiCallable[_encoder_pb2.EncodeRequest, _encoder_pb2.EncodeResponse]
     """Encodes texts in the order given. Fails as a whole: either every text has its row, or the call has a status.
-      INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read
-      RESOURCE_EXHAUSTED  the queue is full; retry after the delay in google.rpc.RetryInfo
+      INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read, an option that the
+                          model does not have
+      NOT_FOUND           the service does not have the model
+      RESOURCE_EXHAUSTED  the queue is full, or the call would not be done before its deadline; retry after the delay
+                          in google.rpc.RetryInfo
+    """
+    EncodeStream: _grpc.StreamStreamMultiCallable[_encoder_pb2.EncodeRequest, _encoder_pb2.EncodeResponse]
+    """Encodes request after request over one call; responses come in the order of the requests. Where Encode would
+    refuse for want of room, the stream reads on when there is some. The first error ends it.
     """
     Info: _grpc.UnaryUnaryMultiCallable[_encoder_pb2.InfoRequest, _encoder_pb2.InfoResponse]
     """Tells which model answers and what it accepts."""
@@ -48,8 +55,15 @@ class EncoderAsyncStub(EncoderStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Encode: _aio.UnaryUnaryMultiCallable[_encoder_pb2.EncodeRequest, _encoder_pb2.EncodeResponse]  # type: ignore[assignment]
     """Encodes texts in the order given. Fails as a whole: either every text has its row, or the call has a status.
-      INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read
-      RESOURCE_EXHAUSTED  the queue is full; retry after the delay in google.rpc.RetryInfo
+      INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read, an option that the
+                          model does not have
+      NOT_FOUND           the service does not have the model
+      RESOURCE_EXHAUSTED  the queue is full, or the call would not be done before its deadline; retry after the delay
+                          in google.rpc.RetryInfo
+    """
+    EncodeStream: _aio.StreamStreamMultiCallable[_encoder_pb2.EncodeRequest, _encoder_pb2.EncodeResponse]  # type: ignore[assignment]
+    """Encodes request after request over one call; responses come in the order of the requests. Where Encode would
+    refuse for want of room, the stream reads on when there is some. The first error ends it.
     """
     Info: _aio.UnaryUnaryMultiCallable[_encoder_pb2.InfoRequest, _encoder_pb2.InfoResponse]  # type: ignore[assignment]
     """Tells which model answers and what it accepts."""
@@ -64,8 +78,21 @@ class EncoderServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_encoder_pb2.EncodeResponse, _abc.Awaitable[_encoder_pb2.EncodeResponse]]:
         """Encodes texts in the order given. Fails as a whole: either every text has its row, or the call has a status.
-          INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read
-          RESOURCE_EXHAUSTED  the queue is full; retry after the delay in google.rpc.RetryInfo
+          INVALID_ARGUMENT    no text, an empty text, too many texts, a text that is too long to read, an option that the
+                              model does not have
+          NOT_FOUND           the service does not have the model
+          RESOURCE_EXHAUSTED  the queue is full, or the call would not be done before its deadline; retry after the delay
+                              in google.rpc.RetryInfo
+        """
+
+    @_abc_1.abstractmethod
+    def EncodeStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_encoder_pb2.EncodeRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_encoder_pb2.EncodeResponse], _abc.AsyncIterator[_encoder_pb2.EncodeResponse]]:
+        """Encodes request after request over one call; responses come in the order of the requests. Where Encode would
+        refuse for want of room, the stream reads on when there is some. The first error ends it.
         """
 
     @_abc_1.abstractmethod

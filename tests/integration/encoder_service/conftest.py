@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from encoder_service.engines.cpu import CpuEngine
 from encoder_service.engines.engine import Engine
+from encoder_service.model_registry import LoadedModel
 from encoder_service.server import running_server
 from encoder_service.tokeniser import Tokeniser
 from kosearch.model_directory import ModelDirectory, seal_model_directory
@@ -51,9 +52,11 @@ class Shape:
     ffn: int = 64
 
 
-def write_model(path: Path, shape: Shape, *, prefix: str = "", half: bool = False) -> TinyModel:
+def write_model(
+    path: Path, shape: Shape, *, name: str = "tiny-bert", seed: int = 7, prefix: str = "", half: bool = False
+) -> TinyModel:
     """Write a random BERT; `prefix` goes before tensor names, `half` stores float16."""
-    weights = random_weights(shape, np.random.default_rng(7))
+    weights = random_weights(shape, np.random.default_rng(seed))
     if half:
         weights = {name: tensor.astype(np.float16).astype(np.float32) for name, tensor in weights.items()}
     stored = {prefix + name: tensor.astype(np.float16) if half else tensor for name, tensor in weights.items()}
@@ -77,7 +80,7 @@ def write_model(path: Path, shape: Shape, *, prefix: str = "", half: bool = Fals
     cut = tokenizer()
     cut.enable_truncation(MAX_TOKENS)
     golden = np.stack([forward(cut.encode(text.strip()).ids) for text in GOLDEN_TEXTS])
-    return TinyModel(seal_model_directory(path, "tiny-bert", MAX_TOKENS, GOLDEN_TEXTS, golden), forward)
+    return TinyModel(seal_model_directory(path, name, MAX_TOKENS, GOLDEN_TEXTS, golden), forward)
 
 
 def config_of(shape: Shape) -> dict[str, Any]:
@@ -199,7 +202,7 @@ def make_ids() -> Callable[[str], list[int]]:
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., TinyModel]:
     """Make a model directory of one's own, to be changed at will: `make_model(prefix="bert.")`."""
-    return lambda **options: write_model(tmp_path / "model", Shape(), **options)
+    return lambda folder="model", **options: write_model(tmp_path / folder, Shape(), **options)
 
 
 @pytest.fixture(scope="session")
@@ -217,7 +220,10 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
 
     @asynccontextmanager
     async def serving(
-        engine: Engine = tiny_engine, qdrant: QdrantSettings | None = None, **encoder: Any
+        engine: Engine = tiny_engine,
+        qdrant: QdrantSettings | None = None,
+        canary_pause_s: float = 10.0,
+        **encoder: Any,
     ) -> AsyncIterator[grpc.aio.Channel]:
         settings = Settings(
             data_dir=tmp_path,
@@ -227,7 +233,7 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
         )
         tokeniser = Tokeniser.load(tiny_model.directory, settings.encoder.max_text_bytes)
         async with (
-            running_server(settings, tiny_model.directory, tokeniser, engine) as address,
+            running_server(settings, LoadedModel(tiny_model.directory, tokeniser, engine), canary_pause_s) as address,
             grpc.aio.insecure_channel(address) as channel,
         ):
             yield channel

@@ -94,10 +94,10 @@ async def test_bad_input_is_refused_and_the_service_lives_on(serve: Any, texts: 
 async def test_a_full_queue_refuses_with_a_delay(serve: Any, tiny_engine: Any) -> None:
     engine = GatedEngine(tiny_engine)
     async with serve(engine=engine, max_batch_tokens=256, max_queued_tokens=1024) as channel:
-        # 150 tokens a text, one a batch: two calls at most with the engine, six in the queue.
+        # 150 tokens a text, one a batch: one call with the engine, six in the queue.
         calls = {asyncio.ensure_future(encode(channel, ["치 " * 148])) for _ in range(16)}
         refused: set[asyncio.Future[Any]] = set()
-        while len(refused) < 8:
+        while len(refused) < 9:
             done, _ = await asyncio.wait(calls - refused, return_when=asyncio.FIRST_COMPLETED)
             refused |= done
         engine.gate.set()
@@ -114,7 +114,7 @@ async def test_a_full_queue_refuses_with_a_delay(serve: Any, tiny_engine: Any) -
 async def test_a_caller_past_its_deadline_is_not_encoded(serve: Any, tiny_engine: Any) -> None:
     engine = GatedEngine(tiny_engine)
     async with serve(engine=engine, max_batch_tokens=256) as channel:
-        busy = asyncio.ensure_future(encode(channel, ["치 " * 148] * 3))  # one running, one ready, one waiting
+        busy = asyncio.ensure_future(encode(channel, ["치 " * 148] * 3))  # one running, two waiting
         await asyncio.to_thread(engine.entered.wait, 30)
         hurried = encoder_pb2_grpc.EncoderStub(channel).Encode(encoder_pb2.EncodeRequest(texts=["치타"]), timeout=0.3)
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
@@ -139,6 +139,122 @@ async def test_an_engine_fault_is_internal_and_shows_nothing_but_the_request_id(
     assert refusal.value.code() is grpc.StatusCode.INTERNAL
     assert "job-7" in (refusal.value.details() or "")
     assert "secret" not in (refusal.value.details() or "")
+
+
+async def test_embeddings_travel_in_the_type_and_dimensions_asked_for(
+    serve: Any, tiny_model: Any, make_ids: Any
+) -> None:
+    texts = ["한 남자가 음식을 먹는다.", "치타"]
+    expected = np.stack([tiny_model.forward(make_ids(text)) for text in texts])[:, :16]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    replies = {}
+    async with serve() as channel:
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        for kind in encoder_pb2.EmbeddingType.values()[1:]:
+            request = encoder_pb2.EncodeRequest(texts=texts, dimensions=16, embedding_type=kind)
+            replies[kind] = await stub.Encode(request, timeout=30)
+    assert all(reply.dim == 16 and reply.embedding_type == kind for kind, reply in replies.items())
+    for kind, dtype, tolerance in (
+        (encoder_pb2.EMBEDDING_TYPE_FLOAT32, "<f4", 2e-6),
+        (encoder_pb2.EMBEDDING_TYPE_FLOAT16, "<f2", 1e-3),
+    ):
+        rows = np.frombuffer(replies[kind].embeddings, dtype).reshape(2, 16)
+        np.testing.assert_allclose(rows, expected, atol=tolerance)
+    int8 = replies[encoder_pb2.EMBEDDING_TYPE_INT8]
+    rows = np.frombuffer(int8.embeddings, np.int8).reshape(2, 16) * int8.scale
+    assert ((rows * expected).sum(axis=1) / np.linalg.norm(rows, axis=1)).min() > 0.999
+    bits = np.unpackbits(np.frombuffer(replies[encoder_pb2.EMBEDDING_TYPE_BINARY].embeddings, np.uint8)).reshape(2, 16)
+    np.testing.assert_array_equal(bits, expected > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"dimensions": 33}, "dimensions is 33, the model's embeddings have 32"),
+        ({"dimensions": 12, "embedding_type": encoder_pb2.EMBEDDING_TYPE_BINARY}, "multiple of 8"),
+        ({"long_text": encoder_pb2.LONG_TEXT_ERROR}, "texts[0] is longer than the 160 tokens"),
+        ({"role": 9}, "role 9 is unknown to this version"),
+    ],
+)
+async def test_options_that_cannot_be_met_are_refused(serve: Any, options: dict[str, Any], complaint: str) -> None:
+    async with serve() as channel:
+        request = encoder_pb2.EncodeRequest(texts=["원숭이 " * 100], **options)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await encoder_pb2_grpc.EncoderStub(channel).Encode(request, timeout=30)
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert complaint in (refusal.value.details() or "")
+
+
+async def test_a_query_does_not_wait_for_bulk_work(serve: Any, tiny_engine: Any) -> None:
+    engine = GatedEngine(tiny_engine)
+    async with serve(engine=engine, max_batch_tokens=256) as channel:
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        request = encoder_pb2.EncodeRequest(texts=["치 " * 148] * 6, priority=encoder_pb2.PRIORITY_BULK)
+        bulk = asyncio.ensure_future(stub.Encode(request, timeout=30))
+        await asyncio.to_thread(engine.entered.wait, 30)
+        query = asyncio.ensure_future(encode(channel, ["치타"]))
+        await asyncio.sleep(0.2)  # it has come to the queue
+        engine.gate.set()
+        await query
+        assert not bulk.done()
+        timing = (await bulk).timing
+    assert timing.encode_s > 0
+
+
+# ---- streams ----
+
+
+async def test_a_stream_answers_in_the_order_of_its_requests(serve: Any, tiny_model: Any, make_ids: Any) -> None:
+    texts = [f"{'치타 ' * (1 + 7 * number % 11)}" for number in range(60)]
+    async with serve() as channel:
+        call = encoder_pb2_grpc.EncoderStub(channel).EncodeStream(
+            (encoder_pb2.EncodeRequest(texts=[text]) for text in texts), timeout=30
+        )
+        rows = [np.frombuffer(reply.embeddings, "<f4") async for reply in call]
+    np.testing.assert_allclose(rows, [tiny_model.forward(make_ids(text)) for text in texts], atol=2e-6)
+
+
+async def test_a_stream_waits_for_room_where_a_call_is_refused(serve: Any) -> None:
+    requests = [encoder_pb2.EncodeRequest(texts=["치 " * 148]) for _ in range(40)]
+    async with serve(max_batch_tokens=256, max_queued_tokens=1024) as channel:  # room for six
+        call = encoder_pb2_grpc.EncoderStub(channel).EncodeStream(iter(requests), timeout=60)
+        assert len([reply async for reply in call]) == 40
+
+
+async def test_the_first_error_ends_a_stream_and_the_service_lives_on(serve: Any) -> None:
+    requests = [encoder_pb2.EncodeRequest(texts=[text]) for text in ("치타", " ", "원숭이")]
+    async with serve() as channel:
+        call = encoder_pb2_grpc.EncoderStub(channel).EncodeStream(iter(requests), timeout=30)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            async for _ in call:
+                pass
+        assert (await encode(channel, ["치타"])).dim == 32
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "texts[0] is empty" in (refusal.value.details() or "")
+
+
+async def test_a_client_that_leaves_its_stream_leaves_nothing_behind(serve: Any, tiny_engine: Any) -> None:
+    engine = GatedEngine(tiny_engine)
+    async with serve(engine=engine, max_batch_tokens=256) as channel:
+        requests = (encoder_pb2.EncodeRequest(texts=["치 " * 148]) for _ in range(30))
+        call = encoder_pb2_grpc.EncoderStub(channel).EncodeStream(requests, timeout=30)
+        await asyncio.to_thread(engine.entered.wait, 30)
+        call.cancel()
+        await asyncio.sleep(0.2)
+        engine.gate.set()
+        await encode(channel, ["치타"])
+    assert engine.batches <= 3  # the one that ran, at most one that began before the news came, and ours
+
+
+async def test_a_stream_needs_the_key(serve: Any) -> None:
+    async with serve(api_key="secret") as channel:
+        call = encoder_pb2_grpc.EncoderStub(channel).EncodeStream(
+            iter([encoder_pb2.EncodeRequest(texts=["치타"])]), timeout=30
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            async for _ in call:
+                pass
+    assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize(

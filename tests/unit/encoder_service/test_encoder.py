@@ -1,5 +1,7 @@
 """What a request for embeddings may be."""
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,21 +10,23 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from encoder_service.batcher import Batcher
-from encoder_service.encoder import Encoder
+from encoder_service.encoder import Encoded, Encoder, Options, Role
+from encoder_service.engine_thread import EngineThread
 from encoder_service.engines.engine import Embeddings, TokenIds
-from encoder_service.tokeniser import Tokeniser
+from encoder_service.tokeniser import LongText, Tokeniser
 from kosearch.errors import InvalidRequestError
 
 MAX_TOKENS = 6
 
 
 class CountingEngine:
-    """Embeds a text as its number of tokens."""
+    """Embeds a text in the direction (its tokens, 4)."""
 
-    dim = 1
+    dim = 2
 
     def encode(self, token_ids: Sequence[TokenIds]) -> Embeddings:
-        return np.array([[len(ids)] for ids in token_ids], np.float32)
+        rows = np.array([[len(ids), 4] for ids in token_ids], np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def tokeniser(max_text_bytes: int = 1024, *, special_tokens: bool = True) -> Tokeniser:
@@ -36,25 +40,32 @@ def tokeniser(max_text_bytes: int = 1024, *, special_tokens: bool = True) -> Tok
     return Tokeniser(made, MAX_TOKENS, max_text_bytes)
 
 
-async def encode(texts: Sequence[str], max_text_bytes: int = 1024) -> tuple[list[float], list[int], list[bool]]:
-    """Encode with at most 3 texts a request. Returns embeddings, token counts, truncated."""
+async def encode_with(texts: Sequence[str], options: Options, max_text_bytes: int = 1024) -> Encoded:
+    """Encode with at most 3 texts a request."""
+    work = threading.Condition()
+    batcher, engine_thread = Batcher(2, 100, 1000, work), EngineThread(work, asyncio.get_running_loop())
+    engine_thread.add(batcher, CountingEngine())
+    engine_thread.start()
     with ThreadPoolExecutor(1) as thread:
-        batcher = Batcher(CountingEngine(), thread, 100, 1000)
-        batcher.start()
-        encoder = Encoder(tokeniser(max_text_bytes), thread, batcher, max_texts=3)
+        encoder = Encoder(tokeniser(max_text_bytes), thread, batcher, 3, {Role.QUERY: "질문 문장: "})
         try:
-            encoded = await encoder.encode(texts)
+            return await encoder.encode(texts, options)
         finally:
-            await batcher.stop()
-    return encoded.embeddings[:, 0].tolist(), encoded.token_counts, encoded.truncated
+            await asyncio.to_thread(engine_thread.stop)
+
+
+async def encode(texts: Sequence[str], max_text_bytes: int = 1024) -> tuple[list[int], list[bool]]:
+    """Encode without options. Returns token counts, truncated."""
+    encoded = await encode_with(texts, Options(), max_text_bytes)
+    return encoded.token_counts, encoded.truncated
 
 
 async def test_special_tokens_count() -> None:
-    assert await encode(["치타 치타", "치타"]) == ([4, 3], [4, 3], [False, False])
+    assert await encode(["치타 치타", "치타"]) == ([4, 3], [False, False])
 
 
 async def test_a_long_text_is_cut_and_says_so() -> None:
-    assert await encode(["치타 " * 4, "치타 " * 5]) == ([6, 6], [6, 6], [False, True])
+    assert await encode(["치타 " * 4, "치타 " * 5]) == ([6, 6], [False, True])
 
 
 async def test_no_text_is_refused() -> None:
@@ -74,13 +85,13 @@ async def test_too_many_texts_are_refused() -> None:
 
 
 async def test_a_text_of_too_many_bytes_is_refused_by_its_place() -> None:
-    assert (await encode(["가" * 33], max_text_bytes=99))[1] == [3]
+    assert (await encode(["가" * 33], max_text_bytes=99))[0] == [3]
     with pytest.raises(InvalidRequestError, match=r"texts\[0\] has 102 bytes, 99"):
         await encode(["가" * 34], max_text_bytes=99)
 
 
 async def test_white_space_does_not_count_as_bytes() -> None:
-    assert (await encode(["치타" + " " * 500 + "치타"], max_text_bytes=20))[1] == [4]
+    assert (await encode(["치타" + " " * 500 + "치타"], max_text_bytes=20))[0] == [4]
 
 
 async def test_decomposed_hangul_is_the_same_text() -> None:
@@ -92,3 +103,36 @@ def test_a_text_without_any_token_is_refused() -> None:
     made.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("a")
     with pytest.raises(InvalidRequestError, match=r"texts\[0\] holds nothing"):
         Tokeniser(made, MAX_TOKENS, 1024).tokenise(["a"])
+
+
+async def test_a_long_text_is_refused_when_the_caller_wants_it_whole() -> None:
+    with pytest.raises(InvalidRequestError, match=r"texts\[1\] is longer than the 6 tokens"):
+        await encode_with(["치타 " * 4, "치타 " * 5], Options(long_text=LongText.ERROR))
+
+
+async def test_a_long_text_is_the_mean_of_its_chunks_by_tokens() -> None:
+    encoded = await encode_with(["치타 " * 9, "치타"], Options(long_text=LongText.MEAN_OF_CHUNKS))
+    assert encoded.token_counts == [6 + 6 + 3, 3]
+    assert encoded.truncated == [False, False]
+    chunks = np.array([[6, 4], [6, 4], [3, 4]]) / np.sqrt([[52], [52], [25]])  # unit rows
+    mean = (chunks * [[6], [6], [3]]).sum(axis=0)
+    np.testing.assert_allclose(encoded.embeddings, [mean / np.linalg.norm(mean), [0.6, 0.8]], rtol=1e-6)
+
+
+async def test_a_role_brings_the_models_prompt_and_other_roles_bring_none() -> None:
+    texts = ["치타"]
+    counts = [(await encode_with(texts, Options(role=role))).token_counts for role in Role]
+    assert counts == [[3], [6], [3]]  # 질문, 문장 and the colon
+
+
+async def test_fewer_dimensions_are_the_leading_ones_of_length_one() -> None:
+    assert (await encode_with(["치타"], Options(dimensions=1))).embeddings.tolist() == [[1.0]]
+    with pytest.raises(InvalidRequestError, match="dimensions is 3, the model's embeddings have 2"):
+        await encode_with(["치타"], Options(dimensions=3))
+
+
+async def test_a_caller_learns_where_the_time_went() -> None:
+    timing = (await encode_with(["치타"], Options())).timing
+    assert timing.tokenise_s > 0
+    assert timing.encode_s > 0
+    assert timing.queue_s >= 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 
-from encoder_service.encoder import Encoded
+from encoder_service.encoder import Encoded, Options, Role, Timing
 from encoder_service.searcher import Condition, Range, Searcher
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from kosearch.model_directory import ModelDirectory
@@ -22,8 +22,19 @@ QDRANT = QdrantSettings(url="http://127.0.0.1:7411", grpc_port=7411)
 
 
 class FakeEncoder:
-    async def encode(self, texts: Sequence[str]) -> Encoded:
-        return Encoded(np.array([[0.6, 0.8]], np.float32), [3], [False])
+    async def encode(self, texts: Sequence[str], options: Options) -> Encoded:
+        assert options.role is Role.QUERY
+        return Encoded(np.array([[0.6, 0.8]], np.float32), [3], [False], Timing(0.0, 0.0, 0.0))
+
+
+class FakeModels:
+    """Has the model MODEL."""
+
+    def encoder_of(self, fingerprint: str) -> FakeEncoder | None:
+        return FakeEncoder() if fingerprint == MODEL.fingerprint else None
+
+    def names(self) -> list[str]:
+        return [MODEL.name]
 
 
 class FakeQdrant:
@@ -55,9 +66,7 @@ class FakeQdrant:
 class Bench:
     def __init__(self) -> None:
         self.qdrant, self.now = FakeQdrant(), 100.0
-        self.searcher = Searcher(
-            FakeEncoder(), cast("AsyncQdrantClient", self.qdrant), QDRANT, MODEL, clock=lambda: self.now
-        )
+        self.searcher = Searcher(FakeModels(), cast("AsyncQdrantClient", self.qdrant), QDRANT, clock=lambda: self.now)
 
     async def search(
         self, query: str = "절도", collection: str = "laws", top_k: int = 0, *conditions: Condition

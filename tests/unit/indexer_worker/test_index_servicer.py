@@ -80,7 +80,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     clock, queue, store = Clock(), FakeQueue(), FakeStore()
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", clock)
     fakes: Any = (queue, store)
-    yield Service(ledger, queue, store, clock, IndexServicer(ledger, *fakes, MODEL))
+    yield Service(ledger, queue, store, clock, IndexServicer(ledger, *fakes, lambda: MODEL))
     ledger.close()
 
 

@@ -36,7 +36,8 @@ class FakeClient:
             raise UnavailableError("the encoder service is away")
         return ModelInfo(self.model.name, self.model.fingerprint, DIM, self.model.max_tokens, 1024)
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[str], role: str, *, is_bulk: bool) -> Encoded:
+        assert (role, is_bulk) == ("document", True)
         if self.errors:
             raise self.errors.pop(0)
         rows = np.ones((len(texts), DIM), dtype=np.float32)

@@ -1,0 +1,152 @@
+"""The models that a service has: which one answers, how another is put in its place without a failed call."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from encoder_service.batcher import Batch, Batcher
+from encoder_service.encoder import Encoder, Role
+from encoder_service.engine_thread import EngineThread
+from encoder_service.engines.engine import Engine
+from encoder_service.metrics import Metrics
+from encoder_service.scheduling import Priority
+from encoder_service.tokeniser import Tokeniser
+from kosearch.errors import ConflictError, NotFoundError
+from kosearch.model_directory import ModelDirectory
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that has passed the check of its golden embeddings, on no thread yet."""
+
+    directory: ModelDirectory
+    tokeniser: Tokeniser
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that answers. `golden`: the embeddings of its golden texts, shape (texts, dim)."""
+
+    directory: ModelDirectory
+    encoder: Encoder
+    batcher: Batcher
+    golden_texts: list[str]
+    golden: NDArray[np.float32]
+
+
+class ModelRegistry:
+    """Models by name on one engine thread; one of them is the default. For the event loop only."""
+
+    def __init__(
+        self,
+        thread: EngineThread,
+        work: threading.Condition,
+        tokeniser_threads: Executor,
+        load: Callable[[Path], LoadedModel],
+        max_batch_tokens: int,
+        max_queued_tokens: int,
+        max_texts: int,
+        metrics: Metrics,
+    ) -> None:
+        """Make an empty registry; `load` opens and checks a model directory and may block for long."""
+        self._thread = thread
+        self._work = work
+        self._tokeniser_threads = tokeniser_threads
+        self._load = load
+        self._max_batch_tokens = max_batch_tokens
+        self._max_queued_tokens = max_queued_tokens
+        self._max_texts = max_texts
+        self._metrics = metrics
+        self._served: dict[str, ServedModel] = {}
+        self._default = ""
+        self._changing = asyncio.Lock()
+
+    def names(self) -> list[str]:
+        """All names, the default first."""
+        return sorted(self._served, key=lambda name: (name != self._default, name))
+
+    def get(self, name: str = "") -> ServedModel:
+        """The model of that name; the default for an empty one. Raises NotFoundError."""
+        served = self._served.get(name or self._default)
+        if served is None:
+            raise NotFoundError(f"this service has no model {name!r}; it has {', '.join(self.names())}")
+        return served
+
+    def encoder_of(self, fingerprint: str) -> Encoder | None:
+        """The encoder of the model with this fingerprint, if there is one."""
+        return next(
+            (served.encoder for served in self._served.values() if served.directory.fingerprint == fingerprint), None
+        )
+
+    def add(self, loaded: LoadedModel) -> ServedModel:
+        """Let a loaded model answer under its name; the first becomes the default. Raises ConflictError."""
+        directory = loaded.directory
+        if directory.name in self._served:
+            raise ConflictError(f"the service has a model {directory.name!r} already; unload it first")
+        batcher = Batcher(directory.dim, self._max_batch_tokens, self._max_queued_tokens, self._work)
+        prompts = {role: prompt for role in Role if (prompt := directory.prompt(role.value))}
+        encoder = Encoder(loaded.tokeniser, self._tokeniser_threads, batcher, self._max_texts, prompts)
+        served = ServedModel(directory, encoder, batcher, *directory.golden())
+        self._thread.add(batcher, loaded.engine, partial(_report, self._metrics, directory.name))
+        for priority in Priority:
+            tokens = partial(batcher.queued_tokens_of, priority)
+            self._metrics.watch_queue(directory.name, priority.name.lower(), tokens)
+        self._served[directory.name] = served
+        self._default = self._default or directory.name
+        return served
+
+    async def load(self, path: Path) -> ServedModel:
+        """Load a model directory beside the others. Raises ModelError when it fails its check, ConflictError."""
+        async with self._changing:
+            loaded = await asyncio.to_thread(self._load, path)
+            served = self.add(loaded)
+        _log.info("model.added", model=served.directory.name, fingerprint=served.directory.fingerprint[:12])
+        return served
+
+    def switch(self, name: str) -> None:
+        """Make a model the default: calls that name none go to it from now on. Raises NotFoundError."""
+        self._default = self.get(name).directory.name
+        _log.info("model.switched", model=self._default)
+
+    async def unload(self, name: str) -> None:
+        """Take a model away when its calls are answered. Raises NotFoundError, ConflictError for the default."""
+        async with self._changing:
+            served = self.get(name)
+            if served.directory.name == self._default:
+                raise ConflictError(f"{self._default!r} is the default; switch to another model first")
+            del self._served[served.directory.name]
+            await served.encoder.until_idle()
+            await asyncio.to_thread(self._thread.remove, served.batcher)
+            self._metrics.forget_model(served.directory.name)
+        _log.info("model.unloaded", model=name)
+
+    def stop(self) -> None:
+        """Refuse all that waits."""
+        for served in self._served.values():
+            served.batcher.stop()
+
+
+def _report(metrics: Metrics, model: str, batch: Batch, elapsed_s: float, has_failed: bool) -> None:
+    """Count a batch. In the engine's thread."""
+    if has_failed:
+        metrics.failed_batches.labels(model).inc()
+        return
+    metrics.batch_seconds.labels(model).observe(elapsed_s)
+    metrics.batch_tokens.labels(model).observe(sum(part.tokens for part in batch))
+    for part in batch:
+        priority = part.call.priority.name.lower()
+        metrics.texts.labels(model, priority).inc(part.stop - part.start)
+        metrics.tokens.labels(model, priority).inc(part.tokens)
+        if part.start == 0 and part.call.started is not None:
+            metrics.queue_seconds.labels(model, priority).observe(part.call.started - part.call.arrived)
