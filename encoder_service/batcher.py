@@ -96,7 +96,7 @@ class _ClassQueue:
             self.tokens -= part.tokens
             part.call.next_text = part.stop
         self._tidy()
-        self.passed_over_since = now if self._clients else None
+        self.passed_over_since = now if self.tokens else None
         return [part for _, part in chosen]
 
     def leave(self, call: Call) -> None:
@@ -104,6 +104,8 @@ class _ClassQueue:
         call.has_left = True
         self.tokens -= call.waiting_tokens
         call.next_text = len(call.lengths)
+        if not self.tokens:
+            self.passed_over_since = None
 
     def clear(self) -> list[Call]:
         """Take everything out."""

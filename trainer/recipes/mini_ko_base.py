@@ -10,8 +10,8 @@ RECIPE = Recipe(
         "et al., 2017) for search."
     ),
     expected=(
-        "126,698 sentences and 15,000 passages taught: KorSTS dev 82.11, test 75.31 (cosine Spearman x 100); 81.98 and "
-        "75.46 before the stage `paragraphs`, which search gains from."
+        "KorSTS dev 82.49, test 76.53 (cosine Spearman x 100). After the stage `context` 81.98 and 75.46, after "
+        "`paragraphs`, which search gains from, 82.11 and 75.31."
     ),
     foundation=Foundation(
         piece_count=22_000, corpus_step=12, dim=384, head_count=6, intermediate_dim=1024, max_tokens=256

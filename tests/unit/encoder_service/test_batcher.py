@@ -121,6 +121,18 @@ async def test_bulk_work_never_starves(bench: Bench) -> None:
     assert bulk.done()
 
 
+async def test_bulk_work_does_not_inherit_the_patience_of_a_caller_who_left(bench: Bench) -> None:
+    gone = await bench.ask(text(10), priority=Priority.BULK)
+    gone.cancel()
+    for _ in range(3):
+        await bench.ask(text(10))
+        await bench.step()
+    bulk = await bench.ask(text(10), priority=Priority.BULK)
+    query = await bench.ask(text(10))
+    await bench.step()
+    assert (query.done(), bulk.done()) == (True, False)
+
+
 async def test_clients_take_turns(bench: Bench) -> None:
     for _ in range(2):
         await bench.ask(text(8, mark=1), client="busy")
