@@ -220,7 +220,8 @@ def fingerprint_of(path: Path, max_tokens: int) -> str:
         digest.update(f"{name}:{len(content)}\n".encode())
         digest.update(content)
     for name, text in sorted(_prompts(path).items()):
-        digest.update(f"prompt {name}:{text}\n".encode())
+        if name in _PROMPT_NAMES:
+            digest.update(f"prompt {name}:{text}\n".encode())
     return digest.hexdigest()
 
 

@@ -56,11 +56,12 @@ def test_a_unigram_tokenizer_under_a_bert_gives_the_same_ids(make_model: Any, tm
 
 
 def test_prompts_and_dot_products_are_pointed_out(make_model: Any, tmp_path: Path) -> None:
-    options = {"prompts": {"query": "query: ", "document": ""}, "similarity_fn_name": "dot"}
-    first, second = export_model(make_model(options=options), tmp_path / "exported").cautions()
-    assert "query: 'query: '" in first
-    assert "document" not in first
+    options = {"prompts": {"query": "query: ", "clustering": "topic: "}, "similarity_fn_name": "dot"}
+    exported = export_model(make_model(options=options), tmp_path / "exported")
+    first, second = exported.cautions()
+    assert "prompts of other kinds (clustering)" in first
     assert "dot" in second
+    assert exported.prompt("query") == "query: "
 
 
 def test_golden_embeddings_are_those_of_the_weights_before_rounding(make_model: Any, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_model_of_the_hub_is_brought_in_and_listed_and_checked(
     assert float(agreement[1]) > 0.99999
     assert f"32 dimensions, 64 tokens, 0.1 MiB, fingerprint {model.fingerprint}" in added.stdout
     assert f"KOSEARCH_ENCODER__MODEL={model.path} kosearch up" in added.stdout
-    assert "query: 'query: ', passage: 'passage: '" in added.stdout
+    assert (model.prompt("query"), model.prompt("document")) == ("query: ", "passage: ")
 
     listed = run({**environment, "KOSEARCH_ENCODER__MODEL": str(model.path)}, "list", "--json")
     (row,) = json.loads(listed.stdout)["models"]

@@ -183,11 +183,27 @@ def test_token_ids_of_golden_texts_come_back(model: Path) -> None:
     [
         ({}, 0),
         ({"prompts": {"query": "", "document": ""}, "similarity_fn_name": "cosine"}, 0),
-        ({"prompts": {"query": "query: "}}, 1),
+        ({"prompts": {"clustering": "topic: "}}, 1),
         ({"prompts": None, "similarity_fn_name": "dot"}, 1),
     ],
 )
 def test_what_the_service_leaves_out_is_told(options: object, count: int, model: Path) -> None:
-    """Prompts and another similarity than cosine."""
+    """Prompts of no role that a call can state, and another similarity than cosine."""
     (model / "config_sentence_transformers.json").write_text(json.dumps(options))
     assert len(ModelDirectory.open(model).cautions()) == count
+
+
+def test_a_role_has_its_prompt_and_a_document_may_be_called_passage(model: Path) -> None:
+    """Models name the prompts of the two roles differently."""
+    (model / "config_sentence_transformers.json").write_text(
+        json.dumps({"prompts": {"query": "Q: ", "passage": "P: "}})
+    )
+    sealed = seal_model_directory(model, "tiny", 128, TEXTS, GOLDEN)
+    assert [sealed.prompt(role) for role in ("query", "document", "")] == ["Q: ", "P: ", ""]
+
+
+def test_other_prompts_are_another_model(model: Path) -> None:
+    """They change embeddings as weights do."""
+    (model / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "Q: "}}))
+    with pytest.raises(ModelError, match="do not match the fingerprint"):
+        ModelDirectory.open(model)
