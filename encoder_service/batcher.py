@@ -153,11 +153,6 @@ class Batcher:
         """The same of one class."""
         return self._queues[priority].tokens
 
-    @property
-    def tokens_per_s(self) -> float | None:
-        """Moving average over the batches, None before the first."""
-        return self._tokens_per_s
-
     def stop(self) -> None:
         """Refuse the callers that wait, and those to come: they get UnavailableError. Running batches are finished."""
         with self._work:

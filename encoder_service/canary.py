@@ -13,7 +13,7 @@ from kosearch.errors import OverloadedError
 
 _log = structlog.get_logger()
 
-_PAUSE_S = 10.0
+PAUSE_S = 10.0
 # A query waits for one batch at most; who waits longer has a service that does not answer.
 _PATIENCE_S = 30.0
 # The exact check was made when the model was loaded. This one finds weights gone bad and engines gone mad.
@@ -27,7 +27,7 @@ class Canary:
         self,
         models: ModelRegistry,
         tell: Callable[[bool], Awaitable[None]],
-        pause_s: float = _PAUSE_S,
+        pause_s: float = PAUSE_S,
         patience_s: float = _PATIENCE_S,
     ) -> None:
         """Make a canary; `tell` hears of every change, and at first that the service is well."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from encoder_service.model_registry import ModelRegistry, ServedModel
 from kosearch.errors import ConflictError, ModelError
-from kosearch.installed_models import find_in
+from kosearch.installed_models import find_by_name
 from protos.kosearch.v1 import models_pb2, models_pb2_grpc
 
 
@@ -27,7 +27,7 @@ class ModelsServicer(models_pb2_grpc.ModelsServicer):
     async def LoadModel(self, request: models_pb2.LoadModelRequest, context: Any) -> models_pb2.ServedModel:  # noqa: N802
         """Load a model beside the others."""
         try:
-            return self._message(await self._models.load(find_in(self._models_dir, request.name)))
+            return self._message(await self._models.load(find_by_name(request.name, self._models_dir)))
         except ModelError as error:
             raise ConflictError(str(error)) from error
 

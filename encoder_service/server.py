@@ -15,7 +15,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from encoder_service.canary import Canary
+from encoder_service.canary import PAUSE_S, Canary
 from encoder_service.dispatcher import Dispatcher
 from encoder_service.engine_thread import EngineThread
 from encoder_service.index_servicer import IndexServicer
@@ -78,7 +78,7 @@ async def serve_until_signal(settings: Settings, model: LoadedModel) -> None:
 
 
 @asynccontextmanager
-async def running_server(settings: Settings, model: LoadedModel, canary_pause_s: float = 10.0) -> AsyncIterator[str]:
+async def running_server(settings: Settings, model: LoadedModel, canary_pause_s: float = PAUSE_S) -> AsyncIterator[str]:
     """Run the server inside the block; yields the address it listens at, the port filled in where 0 was asked for.
 
     The canary looks every `canary_pause_s` seconds whether the service is well.
@@ -88,7 +88,7 @@ async def running_server(settings: Settings, model: LoadedModel, canary_pause_s:
         metrics = Metrics()
         stack.enter_context(served_metrics(metrics, settings.encoder.metrics_address))
         models = _serve_models(stack, settings, model, metrics)
-        services = await _build_services(stack, settings, models)
+        services = _build_services(stack, settings, models)
         server = grpc.aio.server(
             interceptors=(
                 CallInterceptor(metrics.count_call),
@@ -159,7 +159,7 @@ def _serve_models(stack: AsyncExitStack, settings: Settings, model: LoadedModel,
     return models
 
 
-async def _build_services(stack: AsyncExitStack, settings: Settings, models: ModelRegistry) -> list[Service]:
+def _build_services(stack: AsyncExitStack, settings: Settings, models: ModelRegistry) -> list[Service]:
     """Put the use cases together; what they need is taken down with the stack, in reverse order."""
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)

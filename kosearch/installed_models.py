@@ -80,16 +80,15 @@ def check_model(path: Path) -> ModelCheck:
     return ModelCheck(**found)
 
 
-def find_in(models_dir: Path, name: str) -> Path:
+def find_by_name(name: str, models_dir: Path) -> Path:
     """Return the folder of an installed model by its name alone: a path would lead a caller out of the directory.
 
     Raises NotFoundError naming the models there are.
     """
     if _NAME.fullmatch(name) and (models_dir / name).is_dir():
         return models_dir / name
-    known = ", ".join(path.name for path in _folders(models_dir)) or "none yet"
     raise NotFoundError(
-        f"there is no model {name!r} in {models_dir} (there: {known}); `kosearch model add` brings one in"
+        f"there is no model {name!r} in {models_dir} (there: {_names(models_dir)}); `kosearch model add` brings one in"
     )
 
 
@@ -98,8 +97,9 @@ def find_installed(name: str, models_dir: Path) -> Path:
     for path in (models_dir / name, Path(name)):
         if path.is_dir():
             return path
-    known = ", ".join(path.name for path in _folders(models_dir)) or "none yet"
-    raise NotFoundError(f"there is no model {name} in {models_dir} (there: {known}), and no directory of that name")
+    raise NotFoundError(
+        f"there is no model {name} in {models_dir} (there: {_names(models_dir)}), and no directory of that name"
+    )
 
 
 def list_models(models_dir: Path, used: Path) -> list[InstalledModel | ModelError]:
@@ -115,6 +115,10 @@ def _open_or_error(path: Path) -> InstalledModel | ModelError:
         return InstalledModel.open(path)
     except ModelError as error:
         return error
+
+
+def _names(models_dir: Path) -> str:
+    return ", ".join(path.name for path in _folders(models_dir)) or "none yet"
 
 
 def _folders(models_dir: Path) -> list[Path]:

@@ -42,6 +42,9 @@ PEERS = (
     "infinity",
     "infinity bf16",
 )
+_LIMIT_REPEATS = 3
+# A chunk of about 200 tokens.
+_DOCUMENT_CHARACTERS = 400
 SHAPES = {"A": (12, 768, 12, 3072), "B": (6, 384, 12, 1536)}
 
 
@@ -154,9 +157,6 @@ def read_texts(data: Path, kind: str, count: int) -> list[str]:
     return chunks[: count or 300]
 
 
-_DOCUMENT_CHARACTERS = 400
-
-
 def count_tokens(model: Path, texts: list[str]) -> int:
     """Real tokens of the texts, special ones included."""
     return sum(Tokeniser.load(ModelDirectory.open(model), 1 << 20).tokenise(texts).token_counts)
@@ -196,17 +196,15 @@ def measure_limit(shape: str, threads: int) -> float:
         torch.randn(dim, dim),
     )
     widened = torch.randn(4096, wide)
-    flops, seconds = 0.0, 0.0
     with torch.inference_mode():
-        for _ in range(3):
+        for _ in range(_LIMIT_REPEATS):  # the last one counts
             started = time.perf_counter()
             for _ in range(4):
                 hidden @ square
             hidden @ up
             widened @ down
-            seconds = time.perf_counter() - started
-            flops = 2 * 4096 * (4 * dim * dim + 2 * dim * wide)
-    return flops / seconds
+    seconds = time.perf_counter() - started
+    return 2 * 4096 * (4 * dim * dim + 2 * dim * wide) / seconds
 
 
 def compare(able: list[Contender], folder: Path) -> dict[str, float]:
