@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from encoder_service.models_servicer import ModelsServicer
 from encoder_service.searcher import Searcher
 from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
 from kosearch.errors import SettingsError
+from kosearch.graceful_stop import finish_calls, stop_event
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import Settings
@@ -44,7 +44,6 @@ from protos.kosearch.v1 import (
 )
 
 _MAX_MESSAGE_BYTES = 64 << 20
-_STOP_GRACE_S = 5.0
 _TOKENISER_THREADS = 2
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -70,9 +69,7 @@ class Service:
 
 async def serve_until_signal(settings: Settings, model: LoadedModel) -> None:
     """Serve until SIGTERM or SIGINT, then finish the calls in flight. Raises SettingsError when it cannot listen."""
-    stopping = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
+    stopping = stop_event()
     async with running_server(settings, model):
         await stopping.wait()
 
@@ -234,6 +231,5 @@ def _listen(server: grpc.aio.Server, address: str) -> str:
 async def _stop(server: grpc.aio.Server, health_servicer: health.aio.HealthServicer) -> None:
     """Say that we stop, take no more calls, let those in flight finish."""
     _log.info("server.stopping")
-    await health_servicer.enter_graceful_shutdown()
-    await server.stop(_STOP_GRACE_S)
+    await finish_calls(server, health_servicer)
     _log.info("server.stopped")

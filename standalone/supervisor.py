@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from kosearch.errors import ConflictError, UnavailableError
+from kosearch.graceful_stop import stop_event
 from kosearch.settings import Settings, stack_file
 from kosearch.stack import ProcessState, Stack
 from standalone.processes import ProcessSpec, StackPlan, plan_stack
@@ -37,9 +38,7 @@ async def supervise(settings: Settings) -> None:
     (data_dir / "logs").mkdir(exist_ok=True)
     with _only_supervisor(data_dir):
         plan = plan_stack(settings)
-        stopping = asyncio.Event()
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
+        stopping = stop_event()
         supervisor = _Supervisor(plan, data_dir)
         try:
             await supervisor.start(stopping)

@@ -71,6 +71,11 @@ class StoreProcess:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def wait(self) -> int:
+        """Wait for its end. Returns its exit code."""
+        assert self._process is not None
+        return self._process.wait(STOP_TIMEOUT_S)
+
     def is_running(self) -> bool:
         """Tell whether it lives."""
         return self._process is not None and self._process.poll() is None
@@ -79,7 +84,7 @@ class StoreProcess:
         assert self._process is not None
         if self.is_running():
             self.send_signal(number)
-        return self._process.wait(STOP_TIMEOUT_S)
+        return self.wait()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import ipaddress
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from qdrant_client import grpc as pb
 
 from kosearch.errors import SettingsError, UnavailableError
+from kosearch.graceful_stop import finish_calls, stop_event
 from standalone.store.collection_directory import CollectionDirectory
 from standalone.store.files import sole_process, write_whole
 from standalone.store.interceptor import Gate, served_methods
@@ -25,7 +25,6 @@ MAX_MESSAGE_BYTES = 64 << 20
 # Calls wait their turn on the engine, 10 to 30 ms each; beyond this many they are refused with RESOURCE_EXHAUSTED.
 MAX_CALLS_AT_ONCE = 128
 _FLUSH_CHECK_S = 1.0
-_STOP_GRACE_S = 5.0
 _SERVICES = ("qdrant.Qdrant", "qdrant.Collections", "qdrant.Points")
 
 _log = structlog.get_logger(__name__)
@@ -60,8 +59,7 @@ async def serve(options: StoreOptions) -> None:
             await server.start()
             await _announce(health, port, collections, options)
             await _until_told_to_stop(collections)
-            await health.enter_graceful_shutdown()
-            await server.stop(_STOP_GRACE_S)
+            await finish_calls(server, health)
         finally:
             collections.close()
     _log.info("store.stopped")
@@ -128,9 +126,7 @@ async def _announce(health: HealthServicer, port: int, collections: CollectionDi
 
 async def _until_told_to_stop(collections: CollectionDirectory) -> None:
     """Flush now and then, until a signal."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping = stop_event()
     while not stopping.is_set():
         collections.flush_where_due(time.monotonic())
         with contextlib.suppress(TimeoutError):

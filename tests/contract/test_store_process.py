@@ -431,7 +431,7 @@ class TestBadStarts:
         with running_store(data_dir) as store:
             assert 1024 <= store.port <= 65_535
             os.kill(int((data_dir / "store.lock").read_text()), signal.SIGINT)
-            assert store.terminate() == 0
+            assert store.wait() == 0
 
 
 def ruin(directory: Path, damage: str) -> None:

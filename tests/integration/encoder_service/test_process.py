@@ -72,8 +72,8 @@ def test_it_finishes_calls_in_flight_on_sigint(service: tuple[subprocess.Popen[b
     process, address = service
     with grpc.insecure_channel(address) as channel:
         stub = encoder_pb2_grpc.EncoderStub(channel)
+        grpc.channel_ready_future(channel).result(timeout=5)  # calls before it may leave in another order
         calls = [stub.Encode.future(encoder_pb2.EncodeRequest(texts=["치타 " * 30] * 40), timeout=30) for _ in range(4)]
-        grpc.channel_ready_future(channel).result(timeout=5)
         # On the same connection behind the calls, all within one flow-control window: they have arrived.
         stub.Info(encoder_pb2.InfoRequest(), timeout=5)
         process.send_signal(signal.SIGINT)
