@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 import structlog
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -54,6 +55,7 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]]"
 _Behaviour: TypeAlias = "Callable[[Any, _Context], Any]"
+_Reader: TypeAlias = Callable[[bytes], Any]
 
 
 # What hears of the end of each call: method, code, seconds.
@@ -79,16 +81,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
             async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
                 async with _observed(method, request_id, context, self._report):
+                    _require_readable(request)
                     async for response in behaviour(request, context):
                         yield response
 
-            return _with_behaviour(handler, stream)
+            return _with_behaviour(handler, stream, _reader(handler))
 
         async def answer(request: Any, context: _Context) -> Any:
             async with _observed(method, request_id, context, self._report):
+                _require_readable(request)
                 return await behaviour(request, context)
 
-        return _with_behaviour(handler, answer)
+        return _with_behaviour(handler, answer, _reader(handler))
 
 
 class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
@@ -218,8 +222,29 @@ def _behaviour(handler: _Handler) -> _Behaviour:
     return cast("_Behaviour", behaviour)  # typed for the blocking server; one of the four is always there
 
 
-def _with_behaviour(handler: _Handler, behaviour: _Behaviour) -> _Handler:
-    """Return the handler with another method behind it; messages are read and written as before."""
+def _reader(handler: _Handler) -> _Reader:
+    """What reads the handler's requests, and refuses bytes that are none; gRPC alone would answer UNKNOWN."""
+    read = handler.request_deserializer
+
+    def read_or_refuse(message: bytes) -> Any:
+        try:
+            return read(message) if read else message
+        except DecodeError as error:
+            refusal = InvalidRequestError(f"the request cannot be read; is the client of another version? ({error})")
+            if handler.request_streaming:  # the method asks for the message, and gets the error
+                raise refusal from error
+            return refusal  # nobody is there yet to get the error: it goes the way of the request
+
+    return read_or_refuse
+
+
+def _require_readable(request: Any) -> None:
+    if isinstance(request, InvalidRequestError):
+        raise request
+
+
+def _with_behaviour(handler: _Handler, behaviour: _Behaviour, reader: _Reader | None = None) -> _Handler:
+    """Return the handler with another method behind it, and another reader of its requests if one is given."""
     match handler.request_streaming, handler.response_streaming:
         case False, False:
             make = grpc.unary_unary_rpc_method_handler
@@ -229,4 +254,4 @@ def _with_behaviour(handler: _Handler, behaviour: _Behaviour) -> _Handler:
             make = grpc.stream_unary_rpc_method_handler
         case _:
             make = grpc.stream_stream_rpc_method_handler
-    return make(behaviour, handler.request_deserializer, handler.response_serializer)
+    return make(behaviour, reader or handler.request_deserializer, handler.response_serializer)

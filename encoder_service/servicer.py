@@ -80,9 +80,11 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         client = _client_of(context)
 
         async def read() -> None:
-            async for request in requests:
-                await answers.put(asyncio.create_task(self._encode_patiently(request, client)))
-            await answers.put(None)
+            try:
+                async for request in requests:
+                    await answers.put(asyncio.create_task(self._encode_patiently(request, client)))
+            finally:  # also when a request cannot be read
+                await answers.put(None)
 
         reading = asyncio.create_task(read())
         try:
@@ -91,6 +93,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
                     yield await answer
                 finally:
                     answer.cancel()
+            await reading
         finally:
             reading.cancel()
             while not answers.empty():

@@ -147,8 +147,8 @@ class Client:
         Work that `is_bulk` lets queries go first. Raises InvalidRequestError, OverloadedError, UnavailableError.
         """
         priority = encoder_pb2.PRIORITY_BULK if is_bulk else encoder_pb2.PRIORITY_QUERY
-        request = encoder_pb2.EncodeRequest(texts=texts, role=_ROLES[role], priority=priority)
         with self._translated():
+            request = encoder_pb2.EncodeRequest(texts=texts, role=_ROLES[role], priority=priority)
             reply = self._encoder.Encode(request, **self._call())
         rows = np.frombuffer(reply.embeddings, dtype="<f4").reshape(len(texts), reply.dim)
         return Encoded(rows, tuple(reply.token_counts), tuple(reply.truncated), reply.model_fingerprint)
@@ -157,10 +157,10 @@ class Client:
         self, query: str, collection: str, top_k: int = 10, conditions: Sequence[search_pb2.Condition] = ()
     ) -> list[Hit]:
         """Return at most `top_k` chunks by falling score. Raises NotFoundError for an unknown collection."""
-        request = search_pb2.SearchRequest(query=query, collection=collection, top_k=top_k)
-        if conditions:
-            request.filter.must.extend(conditions)
         with self._translated():
+            request = search_pb2.SearchRequest(query=query, collection=collection, top_k=top_k)
+            if conditions:
+                request.filter.must.extend(conditions)
             reply = self._search.Search(request, **self._call())
         return [
             Hit(hit.id, hit.score, hit.title, hit.text, hit.chunk_index, json_format.MessageToDict(hit.payload))
@@ -169,14 +169,14 @@ class Client:
 
     def submit_job(self, collection: str, paths: Sequence[Path], fields: SourceFields) -> str:
         """Submit an indexing job for absolute paths. Returns its id."""
-        request = index_pb2.SubmitJobRequest(
-            collection=collection,
-            paths=[str(path) for path in paths],
-            id_field=fields.id,
-            text_field=fields.text,
-            title_field=fields.title,
-        )
         with self._translated():
+            request = index_pb2.SubmitJobRequest(
+                collection=collection,
+                paths=[str(path) for path in paths],
+                id_field=fields.id,
+                text_field=fields.text,
+                title_field=fields.title,
+            )
             return self._index.SubmitJob(request, **self._call()).job_id
 
     def watch_job(self, job_id: str) -> Iterator[JobProgress]:
@@ -204,8 +204,8 @@ class Client:
 
     def delete_documents(self, collection: str, ids: Sequence[str]) -> int:
         """Delete documents with all their chunks. Returns the number of chunks deleted."""
-        request = index_pb2.DeleteDocumentsRequest(collection=collection, ids=ids)
         with self._translated():
+            request = index_pb2.DeleteDocumentsRequest(collection=collection, ids=ids)
             return self._index.DeleteDocuments(request, **self._call()).chunks_deleted
 
     def served_models(self) -> list[ServedModel]:
@@ -242,6 +242,11 @@ class Client:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(
+                f"a text has no UTF-8 form: character {error.start} is {error.object[error.start]!r}, half of a "
+                "surrogate pair; it was decoded wrongly, read it again as UTF-8"
+            ) from error
         except grpc.RpcError as error:
             raise _kosearch_error(error, self._settings.address) from error
 

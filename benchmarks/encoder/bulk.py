@@ -9,7 +9,6 @@ and agreement with float32 only. Texts: sentences of KorSTS (22 tokens in the me
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -26,12 +25,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import print_report  # the benchmarks are scripts, not a package
-
-from encoder_service.tokeniser import Tokeniser
-from kosearch.model_directory import ModelDirectory
-from trainer.encoders.base_model import load_base_model
-from trainer.publishing.export import export_model
-from trainer.publishing.int8_trial import try_int8
+from workload import SHAPES, build_model, count_tokens, read_texts
 
 HERE = Path(__file__).resolve().parent
 OURS = ("kosearch f32", "kosearch bf16", "kosearch int8", "sentence-transformers", "sentence-transformers bf16")
@@ -43,9 +37,6 @@ PEERS = (
     "infinity bf16",
 )
 _LIMIT_REPEATS = 3
-# A chunk of about 200 tokens.
-_DOCUMENT_CHARACTERS = 400
-SHAPES = {"A": (12, 768, 12, 3072), "B": (6, 384, 12, 1536)}
 
 
 @dataclass(slots=True)
@@ -113,53 +104,6 @@ def main() -> None:
             "contenders": figures,
         },
     )
-
-
-def build_model(folder: Path, shape: str, data: Path) -> Path:
-    """A model directory of random weights with KoBERT's tokenizer."""
-    layers, dim, heads, wide = SHAPES[shape]
-    source = folder / "source"
-    source.mkdir()
-    for file in (data / "kobert").iterdir():
-        (source / file.name).write_bytes(file.read_bytes())
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    config |= {
-        "num_hidden_layers": layers,
-        "hidden_size": dim,
-        "num_attention_heads": heads,
-        "intermediate_size": wide,
-    }
-    (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    torch.manual_seed(0)
-    made = load_base_model(str(source / "config.json"), 512)
-    trained = folder / "trained"
-    made.save_pretrained(str(trained))
-    exported = export_model(str(trained), folder / f"shape-{shape}", name=f"shape-{shape}")
-    return try_int8(exported, None)[0].path
-
-
-def read_texts(data: Path, kind: str, count: int) -> list[str]:
-    """Sentences of KorSTS in file order, or premises of XNLI joined to chunks of about 200 tokens."""
-    if kind == "sentences":
-        with (data / "kornlu" / "sts-train.tsv").open(encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-        sentences = [text for row in rows for text in (row["sentence1"], row["sentence2"])]
-        return sentences[: count or 2000]
-    with (data / "kornlu" / "xnli.test.ko.tsv").open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    premises = list(dict.fromkeys(row["sentence1"] for row in rows))
-    chunks, current = [], ""
-    for premise in premises:
-        current = f"{current} {premise}".strip()
-        if len(current) > _DOCUMENT_CHARACTERS:
-            chunks.append(current)
-            current = ""
-    return chunks[: count or 300]
-
-
-def count_tokens(model: Path, texts: list[str]) -> int:
-    """Real tokens of the texts, special ones included."""
-    return sum(Tokeniser.load(ModelDirectory.open(model), 1 << 20).tokenise(texts).token_counts)
 
 
 def start(name: str, python: Path, model: Path, texts: Path, threads: int) -> Contender:

@@ -91,6 +91,60 @@ async def test_bad_input_is_refused_and_the_service_lives_on(serve: Any, texts: 
     assert complaint in (refusal.value.details() or "")
 
 
+BAD_UTF8 = b"\x0a\x03\xed\xa0\x80"  # an EncodeRequest whose text is a lone surrogate
+
+
+async def test_bytes_that_are_no_request_are_refused(serve: Any) -> None:
+    async with serve() as channel:
+        call: Any = channel.unary_unary("/kosearch.v1.Encoder/Encode")
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await call(BAD_UTF8, timeout=30)
+        assert (await encode(channel, ["치타"])).dim == 32
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "UTF-8" in (refusal.value.details() or "")
+
+
+async def test_a_stream_ends_at_bytes_that_are_no_request(serve: Any) -> None:
+    good = encoder_pb2.EncodeRequest(texts=["치타"]).SerializeToString()
+    async with serve() as channel:
+        call: Any = channel.stream_stream("/kosearch.v1.Encoder/EncodeStream")
+        replies = call(iter([good, BAD_UTF8, good]), timeout=30)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            [reply async for reply in replies]
+        assert (await encode(channel, ["치타"])).dim == 32
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_hundred_thousand_texts_and_a_megabyte(serve: Any) -> None:
+    async with serve() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await encode(channel, ["치타"] * 100_000)
+        megabyte = await encode(channel, ["치타 원숭이 " * ((1 << 20) // 19)])
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "100,000 texts, 1,024" in (refusal.value.details() or "")
+    assert list(megabyte.truncated) == [True]
+    assert list(megabyte.token_counts) == [160]
+
+
+async def test_a_deadline_that_is_past(serve: Any, tiny_engine: Any) -> None:
+    engine = GatedEngine(tiny_engine)
+    async with serve(engine=engine) as channel:
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await stub.Encode(encoder_pb2.EncodeRequest(texts=["치타"]), timeout=-1)
+    assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert not engine.entered.is_set()
+
+
+async def test_an_unknown_model_is_not_found(serve: Any) -> None:
+    async with serve() as channel:
+        stub = encoder_pb2_grpc.EncoderStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await stub.Encode(encoder_pb2.EncodeRequest(texts=["치타"], model="none"), timeout=30)
+    assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "tiny-bert" in (refusal.value.details() or "")
+
+
 async def test_a_full_queue_refuses_with_a_delay(serve: Any, tiny_engine: Any) -> None:
     engine = GatedEngine(tiny_engine)
     async with serve(engine=engine, max_batch_tokens=256, max_queued_tokens=1024) as channel:
