@@ -71,6 +71,8 @@ class Stage:
     prompt: put before every text, for a base model that was trained with one
     matryoshka_dims: the loss is taken on so many leading dimensions too, each beside the whole embedding
     max_steps: end after so many optimiser steps; 0 sees every epoch to its end
+    share_of_start: the finished stage is a mean of weights, in which those it started from have this share; between the
+        two lies a model that is nearly as good at the new task and has kept the old ones (Wortsman et al. 2022)
     """
 
     name: str
@@ -90,6 +92,7 @@ class Stage:
     is_bf16: bool = True
     selects_on_dev: bool = False
     max_steps: int = 0
+    share_of_start: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

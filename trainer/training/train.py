@@ -173,6 +173,8 @@ def _stage_once(run: Run, stage: AnyStage, start: Path) -> Path:
         run.process.wait_for_everyone()
         set_seed(run.recipe.seed)
         model, seconds = run_stage(load_start(start), stage, run)
+        if isinstance(stage, Stage) and stage.share_of_start:
+            mix_weights(model, load_start(start), stage.share_of_start)
         log.info("stage.finished", stage=stage.name, seconds=seconds)
         if run.process.is_main_process:
             _write_model(model, folder, {"seconds": seconds, "removed": check.removed})
@@ -190,6 +192,16 @@ def _write_model(model: SentenceTransformer, folder: Path, facts: dict[str, obje
 def load_start(folder: Path) -> SentenceTransformer:
     """Load what an earlier part of the run has written, with float32 weights."""
     return SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+
+
+def mix_weights(model: SentenceTransformer, other: SentenceTransformer, share: float) -> None:
+    """Replace each weight of `model` by a mean with `other`'s, which has `share`. Raises RecipeError."""
+    others = other.state_dict()
+    for name, weight in model.state_dict().items():
+        if name not in others or others[name].shape != weight.shape:
+            raise RecipeError(f"share_of_start: {name} is not in the first model, or of another shape there")
+        if weight.is_floating_point():
+            weight.lerp_(others[name].to(weight), share)
 
 
 def lay_foundation(foundation: Foundation, sources: ExampleSources, seed: int, work: Path) -> SentenceTransformer:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tests.integration.trainer.conftest import write_corpus
@@ -17,7 +18,7 @@ from trainer.recipes import find_recipe
 from trainer.training.masked_language import RepeatableMasking, full_rows, with_language_head
 from trainer.training.mixture import mine_negatives
 from trainer.training.run import Start
-from trainer.training.train import run_recipe
+from trainer.training.train import mix_weights, run_recipe
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -91,6 +92,29 @@ def test_words_and_paragraphs_of_a_teacher_are_learned_beside_scored_pairs(
         assert torch.isfinite(weight).all()
     before = load_file(tiny_encoder / "model.safetensors")["embeddings.word_embeddings.weight"]
     assert not torch.equal(before, model[0].auto_model.embeddings.word_embeddings.weight)
+
+
+def test_a_stage_that_keeps_a_share_of_its_start_ends_between_the_two(
+    data_folder: Path, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    stage = Stage("scores", (Source("korsts", limit=32),), batch_size=4, learning_rate=1e-2, max_tokens=24)
+    weights = []
+    for share in (0.0, 0.25):
+        recipe = Recipe("share", "a test", "nothing", (replace(stage, share_of_start=share),), max_tokens=24)
+        model = run_recipe(recipe, data_folder, tmp_path / str(share), str(tiny_encoder))
+        weights.append(model[0].auto_model.embeddings.word_embeddings.weight.detach())
+    start = load_file(tiny_encoder / "model.safetensors")["embeddings.word_embeddings.weight"]
+    trained, mixed = weights
+    assert not torch.allclose(start, trained, atol=1e-3)
+    torch.testing.assert_close(mixed, 0.75 * trained + 0.25 * start)
+
+
+def test_a_share_of_a_start_of_another_shape_is_refused(tiny_encoder: Path) -> None:
+    model, other = SentenceTransformer(str(tiny_encoder)), SentenceTransformer(str(tiny_encoder))
+    encoder = other[0].auto_model
+    encoder.embeddings.position_embeddings = torch.nn.Embedding(3, encoder.config.hidden_size)
+    with pytest.raises(RecipeError, match="position_embeddings"):
+        mix_weights(model, other, 0.5)
 
 
 def test_retrieval_says_that_a_model_which_tells_nothing_apart_finds_no_negatives(
