@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PROTOS := $(wildcard protos/kosearch/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit integration protos lock qdrant clean
+.PHONY: help demo test check unit protos lock qdrant peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,11 @@ qdrant: $(VENV)/.runtime ## fetch the Qdrant server that the contract tests comp
 protos: $(VENV)/.development ## generate the gRPC code again
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. \
 		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTOS)
+
+peers: ## set up the environment of the libraries that benchmarks/encoder compares with, in .cache/peers
+	$(PYTHON) -m venv .cache/peers
+	.cache/peers/bin/pip install --quiet "$$(grep '^torch==' benchmarks/encoder/peers.txt)"
+	.cache/peers/bin/pip install --quiet --requirement benchmarks/encoder/peers.txt
 
 lock: ## resolve the newest versions that fit and write constraints.txt
 	rm -rf .lock && $(PYTHON) -m venv .lock

@@ -62,10 +62,14 @@ def sentence_transformers(model: Path, threads: int, dtype: str, **options: Any)
 
 
 def fastembed(model: Path, threads: int) -> Encode:
-    """fastembed with the model as ONNX, which must lie in MODEL_DIR/onnx/model.onnx."""
+    """fastembed, which reads ONNX: the model is converted first, into MODEL_DIR/onnx/model.onnx."""
     from fastembed import TextEmbedding
     from fastembed.common.model_description import ModelSource, PoolingType
 
+    if not (model / "onnx" / "model.onnx").exists():
+        from optimum.onnxruntime import ORTModelForFeatureExtraction
+
+        ORTModelForFeatureExtraction.from_pretrained(model, export=True).save_pretrained(model / "onnx")
     name = f"benchmark/{model.name}"
     TextEmbedding.add_custom_model(
         model=name,

@@ -1,10 +1,13 @@
 """What callers of the encoder service feel: one scenario a run, against a real service process. Prints JSON.
 
+    python benchmarks/encoder/load.py concurrent --shape A [--seconds 20] [--peers .cache/peers/bin/python]
     python benchmarks/encoder/load.py responsiveness --shape A [--seconds 30]
     python benchmarks/encoder/load.py overload --shape B [--seconds 60]
     python benchmarks/encoder/load.py overhead --shape B [--seconds 10]
     python benchmarks/encoder/load.py endurance --shape B --seconds 1800
 
+concurrent: 32 callers of one text each, against infinity's server where there is one (`make peers`); one caller alone
+    against the engine in this process
 responsiveness: queries at 20/s alone, bulk alone, both together
 overload: ten times the calls that the service can answer, each with a deadline
 overhead: the engine in this process against the service, in messages of 64 texts; calls of one text to a service
@@ -20,23 +23,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import print_report  # the benchmarks are scripts, not a package
-from served import Caller, Calls, Served, percentiles_ms, running_service
+from served import Caller, Calls, Served, percentiles_ms, running_infinity, running_service
 from workload import SHAPES, build_model, read_texts
 
 from encoder_service.engines.cpu import CpuEngine
 from encoder_service.tokeniser import Tokeniser
+from kosearch.logs import configure_logs
 from kosearch.model_directory import ModelDirectory
 from protos.kosearch.v1 import encoder_pb2
 
 HERE = Path(__file__).resolve().parent
 QUERY, BULK = encoder_pb2.PRIORITY_QUERY, encoder_pb2.PRIORITY_BULK
+_CALLERS = 32
 _QUERIES_PER_S = 20.0
 _MESSAGE_TEXTS = 64
 _OVERLOAD = 10
@@ -50,20 +58,98 @@ _LEAVES_AFTER_S = 0.05
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=SCENARIOS)
+    parser.add_argument("scenario", choices=("concurrent", *SCENARIOS))
     parser.add_argument("--shape", choices=SHAPES, default="B")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--peers", type=Path, help="Python of the peers' environment")
     arguments = parser.parse_args()
+    configure_logs("benchmark")
     texts = read_texts(arguments.data, "sentences", 0)
     with tempfile.TemporaryDirectory() as folder:
         model = build_model(Path(folder), arguments.shape, arguments.data)
-        figures = SCENARIOS[arguments.scenario](model, texts, arguments.seconds, arguments.rounds)
+        if arguments.scenario == "concurrent":
+            figures = concurrent(model, texts, arguments.seconds, arguments.rounds, arguments.peers)
+        else:
+            figures = SCENARIOS[arguments.scenario](model, texts, arguments.seconds, arguments.rounds)
     print_report(
         f"encoder/load/{arguments.scenario}",
         {"arguments": {name: str(value) for name, value in vars(arguments).items()}, **figures},
     )
+
+
+def concurrent(model: Path, texts: list[str], seconds: float, rounds: int, peers: Path | None) -> dict[str, Any]:
+    """Many callers at once, ours and infinity's in turns; then one alone."""
+    done: dict[str, list[dict[str, float]]] = {"kosearch": [], "infinity": []}
+    with ExitStack() as stack:
+        served = stack.enter_context(running_service(model))
+        url = stack.enter_context(running_infinity(peers, model)) if peers else None
+        for _ in range(rounds):
+            done["kosearch"].append(asyncio.run(_concurrent_calls(served, texts, seconds)))
+            if url is not None:
+                done["infinity"].append(asyncio.run(_concurrent_posts(url, texts, seconds)))
+    engine = CpuEngine.load(ModelDirectory.open(model), "bf16", 0)
+    tokeniser = Tokeniser.load(ModelDirectory.open(model), 1 << 20)
+    with running_service(model) as served:
+        alone = []
+        for _ in range(rounds):
+            own = _lone_texts_ms(engine, tokeniser, texts, seconds / 2)
+            calls = asyncio.run(_lone_calls_ms(served, texts, seconds / 2))
+            alone.append({"engine_p50_ms": own, "call_p50_ms": calls, "ratio": calls / own})
+    medians = {name: _medians(runs) for name, runs in done.items() if runs}
+    ratio = {}
+    if "infinity" in medians:
+        ratio = {"ratio": round(medians["kosearch"]["texts_per_s"] / medians["infinity"]["texts_per_s"], 2)}
+    return {"callers": _CALLERS, **medians, **ratio, "alone": _medians(alone), "rounds": done}
+
+
+async def _concurrent_calls(served: Served, texts: list[str], seconds: float) -> dict[str, float]:
+    calls, started = Calls(), time.perf_counter()
+    callers = [Caller(served.address, texts[number:] + texts[:number], QUERY) for number in range(_CALLERS)]
+    await asyncio.gather(*(caller.call_in_turn(1, calls, started + seconds) for caller in callers))
+    elapsed = time.perf_counter() - started
+    for caller in callers:
+        await caller.close()
+    return {"texts_per_s": calls.texts / elapsed, **percentiles_ms(calls.answered_s)}
+
+
+async def _concurrent_posts(url: str, texts: list[str], seconds: float) -> dict[str, float]:
+    times: list[float] = []
+    started = time.perf_counter()
+
+    async def post_in_turn(client: httpx.AsyncClient, start: int) -> None:
+        for text in islice(cycle(texts), start, None):
+            began = time.perf_counter()
+            if began > started + seconds:
+                return
+            answer = await client.post("/embeddings", json={"model": "model", "input": [text]})
+            answer.raise_for_status()
+            times.append(time.perf_counter() - began)
+
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        await asyncio.gather(*(post_in_turn(client, number) for number in range(_CALLERS)))
+    return {"texts_per_s": len(times) / (time.perf_counter() - started), **percentiles_ms(times)}
+
+
+def _lone_texts_ms(engine: CpuEngine, tokeniser: Tokeniser, texts: list[str], seconds: float) -> float:
+    """Median of tokenising and encoding one text in this process."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    for text in cycle(texts):
+        started = time.perf_counter()
+        if started > end:
+            break
+        engine.encode(tokeniser.tokenise([text]).token_ids)
+        times.append(time.perf_counter() - started)
+    return percentiles_ms(times)["p50"]
+
+
+async def _lone_calls_ms(served: Served, texts: list[str], seconds: float) -> float:
+    calls, caller = Calls(), Caller(served.address, texts, QUERY)
+    await caller.call_in_turn(1, calls, time.perf_counter() + seconds)
+    await caller.close()
+    return percentiles_ms(calls.answered_s)["p50"]
 
 
 def responsiveness(model: Path, texts: list[str], seconds: float, rounds: int) -> dict[str, Any]:

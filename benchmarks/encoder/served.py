@@ -76,6 +76,40 @@ def running_service(model: Path, *command: str, **settings: object) -> Iterator[
         process.wait(30)
 
 
+@contextmanager
+def running_infinity(python: Path, model: Path) -> Iterator[str]:
+    """Run infinity's server on the model, float32 on the CPU, until the block ends. Yields its address."""
+    port = _free_port()
+    environment = {
+        **os.environ,
+        # Without a network its first call home is waited for.
+        **{"HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1"},
+    }
+    command = [str(python.with_name("infinity_emb")), "v2", "--model-id", str(model), "--served-model-name", "model"]
+    options = ["--engine", "torch", "--device", "cpu", "--port", str(port), "--no-bettertransformer"]
+    log = model.parent / "infinity.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen([*command, *options], env=environment, stdout=output, stderr=output)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_for(url: str, log: Path) -> None:
+    end = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):  # noqa: S310
+                return
+        except OSError:
+            if time.monotonic() > end:
+                raise SystemExit(f"{url} did not answer: {log.read_text(errors='replace')[-2000:]}") from None
+            time.sleep(0.5)
+
+
 @dataclass(slots=True)
 class Calls:
     """How calls have ended: seconds of those that were answered, seconds of the others by status code."""

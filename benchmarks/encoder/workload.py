@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from random import Random
 
 import torch
 
@@ -42,15 +43,14 @@ def build_model(folder: Path, shape: str, data: Path) -> Path:
 
 
 def read_texts(data: Path, kind: str, count: int) -> list[str]:
-    """Sentences of KorSTS in file order, or premises of XNLI joined to chunks of about 200 tokens."""
+    """Sentences of KorSTS and premises of XNLI in turns, or premises joined to chunks of about 200 tokens."""
+    premises = list(dict.fromkeys(row["sentence1"] for row in _rows(data / "kornlu" / "xnli.test.ko.tsv")))
     if kind == "sentences":
-        with (data / "kornlu" / "sts-train.tsv").open(encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-        sentences = [text for row in rows for text in (row["sentence1"], row["sentence2"])]
-        return sentences[: count or 2000]
-    with (data / "kornlu" / "xnli.test.ko.tsv").open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    premises = list(dict.fromkeys(row["sentence1"] for row in rows))
+        pairs = _rows(data / "kornlu" / "sts-train.tsv")
+        sentences = [text for row in pairs for text in (row["sentence1"], row["sentence2"])]
+        Random(0).shuffle(sentences)  # the file begins with its shortest
+        mixed = [text for pair in zip(sentences, premises, strict=False) for text in pair]
+        return mixed[: count or 2000]
     chunks, current = [], ""
     for premise in premises:
         current = f"{current} {premise}".strip()
@@ -58,6 +58,11 @@ def read_texts(data: Path, kind: str, count: int) -> list[str]:
             chunks.append(current)
             current = ""
     return chunks[: count or 300]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as lines:
+        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def count_tokens(model: Path, texts: list[str]) -> int:

@@ -20,6 +20,7 @@ from kosearch.text import normalise
 from trainer.encoders.model_source import find_model
 from trainer.evaluation.encoding import encode
 from trainer.publishing.golden_texts import GOLDEN_TEXTS
+from trainer.publishing.portable import make_portable
 
 # With these the files are taken as they are; sentence-transformers writes anew what lacks one of them.
 _COMPLETE = ("modules.json", "config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json")
@@ -52,6 +53,7 @@ def export_model(source: str | Path, output: Path, name: str | None = None) -> M
         _write_files(folder, encoder, output)
         _write_tokenizer(encoder, output, token_ids, max_tokens)
         round_weights(output)
+        make_portable(output, max_tokens)
         return seal_model_directory(output, name or output.resolve().name, max_tokens, GOLDEN_TEXTS, golden, token_ids)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{output} cannot be written: {error}; make room or choose another place") from error

@@ -64,6 +64,26 @@ def test_prompts_and_dot_products_are_pointed_out(make_model: Any, tmp_path: Pat
     assert exported.prompt("query") == "query: "
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_older_libraries_find_the_names_they_know(make_model: Any, tmp_path: Path, pooling: str) -> None:
+    saved_today = tmp_path / "saved today"
+    original = SentenceTransformer(str(make_model(pooling={"pooling_mode": pooling})), device="cpu")
+    original.save_pretrained(str(saved_today))
+    path = export_model(saved_today, tmp_path / "exported").path
+    kinds = [module["type"] for module in json.loads((path / "modules.json").read_text("utf-8"))]
+    assert kinds == [f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling", "Normalize")]
+    modes = json.loads((path / "1_Pooling/config.json").read_text("utf-8"))
+    assert [mode for mode, is_on in modes.items() if mode.startswith("pooling_mode_") and is_on] == [
+        {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}[pooling]
+    ]
+    tokenizer = json.loads((path / "tokenizer_config.json").read_text("utf-8"))
+    assert tokenizer["tokenizer_class"] != "TokenizersBackend"  # transformers 5 alone has a class of that name
+    again = SentenceTransformer(str(path), device="cpu")
+    assert again.max_seq_length == original.max_seq_length
+    texts = ["치타가 달린다.", "원숭이 한 마리가 드럼을 연주한다. " * 30]
+    np.testing.assert_allclose(again.encode(texts), original.encode(texts), atol=2e-3)
+
+
 def test_golden_embeddings_are_those_of_the_weights_before_rounding(make_model: Any, tmp_path: Path) -> None:
     original = make_model()
     texts, golden = export_model(original, tmp_path / "exported").golden()
