@@ -1,6 +1,6 @@
 """mini-ko: mini-ko-base tuned to Korean similarity scores, the next model to ship."""
 
-from trainer.recipe import Recipe, Source, Stage
+from trainer.recipe import Objective, Recipe, Source, Stage
 
 RECIPE = Recipe(
     name="mini-ko",
@@ -24,13 +24,11 @@ RECIPE = Recipe(
             teacher_temperature=0.015,
             max_tokens=256,
             selects_on_dev=True,
+            share_of_start=0.5,
             sources=(
                 Source("taught_pairs", limit=24_000),
-                Source("alike_sentences", limit=6_000),
-                Source("alike_passages", limit=1_000),
-                Source("wikipedia_cloze", limit=1_000),
-                Source("open_domain", limit=500),
-                Source("welfare", limit=500),
+                Source("alike_sentences", limit=6_000, objective=Objective.WORD_DISTILLATION),
+                Source("alike_paragraphs", limit=1_500, objective=Objective.WORD_DISTILLATION),
             ),
         ),
     ),

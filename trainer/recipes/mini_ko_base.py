@@ -90,6 +90,7 @@ RECIPE = Recipe(
             warmup_share=0.06,
             teacher_temperature=0.015,
             max_tokens=256,
+            share_of_start=0.5,  # search, which the stage loses a little of, comes back
             sources=(
                 Source("alike_sentences", limit=60_000, repeat=4, objective=Objective.WORD_DISTILLATION),
                 Source("alike_paragraphs", limit=7_000, objective=Objective.WORD_DISTILLATION),

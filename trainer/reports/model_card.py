@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from kosearch.architecture import read_architecture
 from kosearch.errors import ModelError
 from trainer.data.credits import (
     FOUNDATION_CREDITS,
@@ -50,6 +51,7 @@ class CardFacts:
     used: data set -> what it was used for, in the order of use
     data_hashes: path inside the data folder -> SHA-256 in hex; empty without a data folder
     model_hashes: the same of the model's own files
+    removed: "source | evaluation set" -> examples that the leak check left out, those of the base model among them
     """
 
     name: str
@@ -63,6 +65,7 @@ class CardFacts:
     used: dict[DataSet, list[str]]
     data_hashes: dict[str, str]
     model_hashes: dict[str, str]
+    removed: dict[str, int]
 
 
 def write_card(model: Path, data: Path | None, figures: Sequence[EvaluationRun], *, overwrite: bool) -> Path:
@@ -91,7 +94,6 @@ def read_facts(model: Path, data: Path | None) -> CardFacts:
     """Read a model directory, and hash the training files it was made of when the data folder is given."""
     run = _read_json(model / "run.json", "train the model with `trainer train`, which writes it")
     config = _read_json(model / "config.json", "it is no sentence-transformers directory")
-    pooling = _read_json(model / "1_Pooling" / "config.json", "it has no pooling")
     weights = model / "model.safetensors"
     used = used_data(run["recipe"], data)
     return CardFacts(
@@ -101,12 +103,27 @@ def read_facts(model: Path, data: Path | None) -> CardFacts:
         parameter_count=count_parameters(weights),
         size_bytes=weights.stat().st_size,
         max_tokens=_max_tokens(model, config),
-        pooling=pooling.get("pooling_mode") or "mean",
+        pooling=read_architecture(model).pooling,
         run=run,
         used=used,
         data_hashes={} if data is None else hash_data(data, used),
         model_hashes={name: sha256(model / name) for name in _HASHED_MODEL_FILES if (model / name).is_file()},
+        removed=removed_examples(run),
     )
+
+
+def removed_examples(run: Mapping[str, Any]) -> dict[str, int]:
+    """What the leak check removed, the base model's training included where its `run.json` is at hand.
+
+    A source that was read in both is counted once, where more was removed: it is the same examples.
+    """
+    removed: dict[str, int] = {}
+    base = run["recipe"].get("base_model")
+    if base is not None and (Path(base) / "run.json").is_file():
+        removed = removed_examples(_read_json(Path(base) / "run.json", "train the model again"))
+    for name, count in run.get("leak_check_removed", {}).items():
+        removed[name] = max(count, removed.get(name, 0))
+    return removed
 
 
 def used_data(recipe: Mapping[str, Any], data: Path | None) -> dict[DataSet, list[str]]:
@@ -184,7 +201,7 @@ def card_text(facts: CardFacts, figures: Sequence[EvaluationRun], kept: Mapping[
         *_making_part(facts),
         _kept("weaknesses", kept),
         *_data_part(facts),
-        *_leak_part(facts.run.get("leak_check_removed", {})),
+        *_leak_part(facts.removed),
         *_hash_part(facts),
         *(_kept(name, kept) for name in kept if name not in ("summary", "weaknesses")),
         *_licence_part(licence),

@@ -15,7 +15,7 @@ from kosearch.sts_metrics import StsMetrics
 from trainer.data.credits import credits_of, licence_of
 from trainer.errors import RecipeError
 from trainer.evaluation.figures import Evaluation, EvaluationRun, evaluations_json, read_evaluations
-from trainer.reports.model_card import count_parameters, read_facts, used_data, write_card
+from trainer.reports.model_card import count_parameters, read_facts, removed_examples, used_data, write_card
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -36,8 +36,15 @@ def model(tmp_path: Path) -> Path:
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     for name, content in {
         "run.json": run,
-        "config.json": {"hidden_size": 16, "num_hidden_layers": 2, "max_position_embeddings": 64},
-        "1_Pooling/config.json": {"pooling_mode": "mean"},
+        "config.json": {
+            **{"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+            "max_position_embeddings": 64,
+        },
+        "modules.json": [
+            {"type": "sentence_transformers.models.Transformer", "path": ""},
+            {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"},
+        ],
+        "1_Pooling/config.json": {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
         "tokenizer_config.json": {"model_max_length": 48},
     }.items():
         (folder / name).write_text(json.dumps(content), "utf-8")
@@ -60,11 +67,26 @@ def evaluation(name: str, recipe: str | None, spearman: float) -> Evaluation:
 def test_a_card_tells_size_recipe_and_leak_check(model: Path) -> None:
     card = write_card(model, None, [], overwrite=False).read_text("utf-8")
     assert "16 dimensions, at most 48 tokens, 2 layers" in card
+    assert "cls pooling" in card
     assert "train --recipe tiny" in card
     assert "Seed 7, 2 minutes (one 120 s)" in card
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in card.splitlines() if line.startswith("| kor")]
     assert ["korsts", "KorSTS sts-test", "equal", "3"] in rows
     assert ["korsts", "KorSTS sts-test", "almost equal", "2"] in rows
+
+
+def test_what_the_leak_check_took_from_the_base_model_is_told_too(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    removed = {"korsts | KorSTS sts-test": 5, "foundation | KorSTS sts-dev": 7}
+    (base / "run.json").write_text(json.dumps({"recipe": RECIPE, "leak_check_removed": removed}), "utf-8")
+    run = json.loads((model / "run.json").read_text("utf-8"))
+    run["recipe"] = RECIPE | {"base_model": str(base)}
+    assert removed_examples(run) == {
+        "korsts | KorSTS sts-test": 5,
+        "foundation | KorSTS sts-dev": 7,
+        "korsts | KorSTS sts-test (near)": 2,
+    }
 
 
 def test_share_alike_data_binds_the_model_and_is_credited(model: Path) -> None:
