@@ -9,6 +9,7 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from encoder_service.batcher import Batcher
 from encoder_service.embedding_types import leading
@@ -75,13 +76,15 @@ class Encoder:
         batcher: Batcher,
         max_texts: int,
         prompts: Mapping[Role, str] | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
-        """Make an encoder; `prompts` go before the texts of a role."""
+        """Make an encoder; `prompts` go before the texts of a role, `tracer` makes spans of the parts of a call."""
         self._tokeniser = tokeniser
         self._tokeniser_threads = tokeniser_threads
         self._batcher = batcher
         self._max_texts = max_texts
         self._prompts = prompts or {}
+        self._tracer = tracer or NoOpTracer()
         self._calls = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -114,7 +117,7 @@ class Encoder:
             )
         # Every text has a token at least: much is refused before any work.
         self._batcher.require_room(len(texts), options.priority, options.deadline_s)
-        started = time.perf_counter()
+        started, started_ns = time.perf_counter(), time.time_ns()
         tokenised = await asyncio.get_running_loop().run_in_executor(
             self._tokeniser_threads,
             self._tokeniser.tokenise,
@@ -127,7 +130,15 @@ class Encoder:
         encoding = await self._batcher.encode(tokenised.token_ids, options.priority, options.client, deadline_s)
         embeddings = leading(_of_texts(encoding.embeddings, tokenised), options.dimensions)
         timing = Timing(tokenise_s, encoding.queue_s, encoding.encode_s)
+        self._add_spans(started_ns, timing)
         return Encoded(embeddings, tokenised.token_counts, tokenised.truncated, timing)
+
+    def _add_spans(self, started_ns: int, timing: Timing) -> None:
+        """Add what has been measured to the span of the call, one part after the other."""
+        for name, seconds in (("tokenise", timing.tokenise_s), ("queue", timing.queue_s), ("encode", timing.encode_s)):
+            ended_ns = started_ns + int(seconds * 1e9)
+            self._tracer.start_span(name, start_time=started_ns).end(ended_ns)
+            started_ns = ended_ns
 
 
 def _of_texts(chunks: NDArray[np.float32], tokenised: TokenisedTexts) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from opentelemetry.trace import Tracer
 
 from encoder_service.batcher import Batch, Batcher
 from encoder_service.encoder import Encoder, Role
@@ -58,6 +59,7 @@ class ModelRegistry:
         max_queued_tokens: int,
         max_texts: int,
         metrics: Metrics,
+        tracer: Tracer,
     ) -> None:
         """Make an empty registry; `load` opens and checks a model directory and may block for long."""
         self._thread = thread
@@ -68,6 +70,7 @@ class ModelRegistry:
         self._max_queued_tokens = max_queued_tokens
         self._max_texts = max_texts
         self._metrics = metrics
+        self._tracer = tracer
         self._served: dict[str, ServedModel] = {}
         self._default = ""
         self._changing = asyncio.Lock()
@@ -96,7 +99,7 @@ class ModelRegistry:
             raise ConflictError(f"the service has a model {directory.name!r} already; unload it first")
         batcher = Batcher(directory.dim, self._max_batch_tokens, self._max_queued_tokens, self._work)
         prompts = {role: prompt for role in Role if (prompt := directory.prompt(role.value))}
-        encoder = Encoder(loaded.tokeniser, self._tokeniser_threads, batcher, self._max_texts, prompts)
+        encoder = Encoder(loaded.tokeniser, self._tokeniser_threads, batcher, self._max_texts, prompts, self._tracer)
         served = ServedModel(directory, encoder, batcher, *directory.golden())
         self._thread.add(batcher, loaded.engine, partial(_report, self._metrics, directory.name))
         for priority in Priority:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from opentelemetry.trace import NoOpTracer, Tracer
 from qdrant_client import AsyncQdrantClient, models
 
 from encoder_service.encoder import Encoded, Options, Role
@@ -101,12 +102,14 @@ class Searcher:
         models: QueryModels,
         client: AsyncQdrantClient,
         qdrant: QdrantSettings,
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make a searcher; `clock` counts seconds."""
+        """Make a searcher; `tracer` makes the span of Qdrant's part, `clock` counts seconds."""
         self._models = models
         self._client = client
         self._qdrant = qdrant
+        self._tracer = tracer or NoOpTracer()
         self._clock = clock
         self._known: dict[str, _IndexedWith] = {}
 
@@ -122,7 +125,7 @@ class Searcher:
         encoder = await self._encoder_of(check_collection_name(collection))
         encoded = await encoder.encode([readable], _QUERY)
         try:
-            with translated_errors(self._qdrant, collection):
+            with self._tracer.start_as_current_span("qdrant"), translated_errors(self._qdrant, collection):
                 answer = await self._client.query_points(
                     collection,
                     query=encoded.embeddings[0].tolist(),

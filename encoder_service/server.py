@@ -13,6 +13,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from opentelemetry.trace import Tracer
 
 from encoder_service.canary import PAUSE_S, Canary
 from encoder_service.dispatcher import Dispatcher
@@ -25,6 +26,7 @@ from encoder_service.model_registry import LoadedModel, ModelRegistry
 from encoder_service.models_servicer import ModelsServicer
 from encoder_service.searcher import Searcher
 from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
+from encoder_service.tracing import tracing
 from kosearch.errors import SettingsError
 from kosearch.graceful_stop import finish_calls, stop_event
 from kosearch.ledger import Ledger
@@ -84,10 +86,12 @@ async def running_server(settings: Settings, model: LoadedModel, canary_pause_s:
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         stack.enter_context(served_metrics(metrics, settings.encoder.metrics_address))
-        models = _serve_models(stack, settings, model, metrics)
-        services = _build_services(stack, settings, models)
+        traced = await stack.enter_async_context(tracing(settings.tracing.endpoint))
+        models = _serve_models(stack, settings, model, metrics, traced.tracer)
+        services = _build_services(stack, settings, models, traced.tracer)
         server = grpc.aio.server(
             interceptors=(
+                *traced.interceptors,
                 CallInterceptor(metrics.count_call),
                 AuthenticationInterceptor(settings.encoder.api_key, settings.encoder.admin_key),
             ),
@@ -131,7 +135,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _serve_models(stack: AsyncExitStack, settings: Settings, model: LoadedModel, metrics: Metrics) -> ModelRegistry:
+def _serve_models(
+    stack: AsyncExitStack, settings: Settings, model: LoadedModel, metrics: Metrics, tracer: Tracer
+) -> ModelRegistry:
     """Start the engine's thread, with the first model on it."""
     tokeniser_threads = stack.enter_context(ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise"))
     work = threading.Condition()
@@ -150,17 +156,18 @@ def _serve_models(stack: AsyncExitStack, settings: Settings, model: LoadedModel,
         chosen.max_queued_tokens,
         chosen.max_texts,
         metrics,
+        tracer,
     )
     stack.callback(models.stop)
     models.add(model)
     return models
 
 
-def _build_services(stack: AsyncExitStack, settings: Settings, models: ModelRegistry) -> list[Service]:
+def _build_services(stack: AsyncExitStack, settings: Settings, models: ModelRegistry, tracer: Tracer) -> list[Service]:
     """Put the use cases together; what they need is taken down with the stack, in reverse order."""
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
-    searcher = Searcher(models, qdrant, settings.qdrant)
+    searcher = Searcher(models, qdrant, settings.qdrant, tracer)
 
     encoder_servicer = EncoderServicer(models, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes))
     search_servicer = SearchServicer(searcher)

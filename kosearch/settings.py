@@ -119,6 +119,17 @@ class LogSettings(_Section):
     format: Literal["console", "json"] = Field("console", description="for people, or one JSON object a line")
 
 
+class TracingSettings(_Section):
+    """Spans of the encoder service."""
+
+    endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="OpenTelemetry collector (OTLP over gRPC) that gets the encoder service's spans, such as "
+        "http://127.0.0.1:4317; empty: none",
+    )
+
+
 class Settings(BaseSettings):
     """The settings of one process."""
 
@@ -141,6 +152,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

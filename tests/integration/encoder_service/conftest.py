@@ -21,7 +21,7 @@ from encoder_service.model_registry import LoadedModel
 from encoder_service.server import running_server
 from encoder_service.tokeniser import Tokeniser
 from kosearch.model_directory import ModelDirectory, seal_model_directory
-from kosearch.settings import BrokerSettings, EncoderSettings, QdrantSettings, Settings
+from kosearch.settings import BrokerSettings, EncoderSettings, QdrantSettings, Settings, TracingSettings
 
 VOCABULARY_SIZE = 400
 MAX_TOKENS = 160
@@ -223,12 +223,14 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
         engine: Engine = tiny_engine,
         qdrant: QdrantSettings | None = None,
         canary_pause_s: float = 10.0,
+        spans_to: str = "",
         **encoder: Any,
     ) -> AsyncIterator[grpc.aio.Channel]:
         settings = Settings(
             data_dir=tmp_path,
             broker=BrokerSettings(url="memory://"),
             encoder=EncoderSettings(address="127.0.0.1:0", **encoder),
+            tracing=TracingSettings(endpoint=spans_to),
             qdrant=qdrant or QdrantSettings(url="http://127.0.0.1:1", grpc_port=1, timeout_s=2),
         )
         tokeniser = Tokeniser.load(tiny_model.directory, settings.encoder.max_text_bytes)

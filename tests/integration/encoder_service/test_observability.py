@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from kosearch.errors import SettingsError
@@ -95,6 +96,49 @@ async def test_prometheus_finds_calls_texts_and_queues(serve: Any) -> None:
     assert found["kosearch_encoder_batch_seconds_count", "tiny-bert"] == 2
     assert found["kosearch_encoder_queue_seconds_count", "tiny-bert", "bulk"] == 1
     assert found["kosearch_encoder_queued_tokens", "tiny-bert", "query"] == 0
+
+
+class Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """An OTLP collector that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, Any] = {}
+
+    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for group in request.resource_spans:
+            for scope in group.scope_spans:
+                self.spans |= {span.name: span for span in scope.spans}
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+async def test_a_collector_gets_the_parts_of_a_call_under_the_callers_trace(serve: Any) -> None:
+    collector, server = Collector(), grpc.aio.server()
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    trace_id, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    async with serve(spans_to=f"http://127.0.0.1:{port}") as channel:
+        await wait_for_health(channel, health_pb2.HealthCheckResponse.SERVING)
+        await encoder_pb2_grpc.EncoderStub(channel).Encode(
+            encoder_pb2.EncodeRequest(texts=["치타"]),
+            metadata=(("traceparent", f"00-{trace_id}-{caller}-01"),),
+            timeout=30,
+        )
+    await server.stop(0)
+    call = collector.spans.pop("/kosearch.v1.Encoder/Encode")
+    assert (call.trace_id.hex(), call.parent_span_id.hex()) == (trace_id, caller)
+    assert set(collector.spans) == {"tokenise", "queue", "encode"}  # and nothing of health
+    assert {span.parent_span_id for span in collector.spans.values()} == {call.span_id}
+    assert call.start_time_unix_nano <= collector.spans["tokenise"].start_time_unix_nano
+    assert collector.spans["encode"].end_time_unix_nano > collector.spans["encode"].start_time_unix_nano
+
+
+async def test_a_collector_that_is_away_costs_no_call(serve: Any) -> None:
+    async with serve(spans_to="http://127.0.0.1:1") as channel:
+        reply = await encoder_pb2_grpc.EncoderStub(channel).Encode(
+            encoder_pb2.EncodeRequest(texts=["치타"]), timeout=30
+        )
+    assert reply.dim == 32
 
 
 async def test_a_port_that_is_taken_is_named(serve: Any) -> None:

@@ -24,11 +24,11 @@ pytestmark = [
 
 @needs_model
 @pytest.mark.skipif(not STS_TEST.is_file(), reason=f"{STS_TEST} is not there")
-def test_korsts_test_cosine_spearman_is_at_least_70() -> None:
+def test_korsts_test_cosine_spearman_is_at_least_76() -> None:
     arguments = ["evaluate", str(MODEL), "--sts", str(STS_TEST), "--json"]
     figures = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
     assert figures["pair_count"] == 1379
-    assert figures["cosine_spearman"] >= 0.70
+    assert figures["cosine_spearman"] >= 0.76
 
 
 @needs_model
