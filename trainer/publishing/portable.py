@@ -1,4 +1,4 @@
-"""Give a model directory the small JSON files that every sentence-transformers from 2 on reads.
+"""Give a model directory the small JSON files that older versions of sentence-transformers read, too (tried: 3.4).
 
 Version 6 and transformers 5 write names of their own, on which the servers and libraries that people put a model into
 (infinity, Text Embeddings Inference, older sentence-transformers) fail or guess. Both read the old form as well.
