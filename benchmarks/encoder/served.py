@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc
 
 _START_TIMEOUT_S = 120
+_STREAMED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +185,15 @@ class Caller:
     async def stream(self, texts: int, calls: Calls, until: float) -> None:
         """Encode by EncodeStream, that many texts a message; counts the texts answered until then."""
 
+        room = asyncio.Semaphore(_STREAMED_AT_ONCE)  # what gRPC's buffers hold would be encoded after the end
+
         async def requests() -> AsyncIterator[encoder_pb2.EncodeRequest]:
             while time.perf_counter() < until:
+                await room.acquire()
                 yield self._request(texts)
 
         async for response in self._stub.EncodeStream(requests()):
+            room.release()
             if time.perf_counter() < until:
                 calls.texts += len(response.token_counts)
 
