@@ -15,8 +15,6 @@ from opentelemetry.trace import NoOpTracer, Tracer
 
 from kosearch import __version__
 
-_OUR_SERVICES = ("kosearch.v1.Encoder", "kosearch.v1.Search", "kosearch.v1.Index", "kosearch.v1.Models")
-
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
@@ -41,7 +39,7 @@ async def tracing(endpoint: str) -> AsyncIterator[Tracing]:
     )
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint, insecure=endpoint.startswith("http:"))))
     # Health probes would drown the rest.
-    ours = filters.any_of(*(filters.service_name(name) for name in _OUR_SERVICES))
+    ours = filters.service_prefix("kosearch.")
     interceptor: grpc.aio.ServerInterceptor = aio_server_interceptor(provider, ours)  # type: ignore[no-untyped-call]
     try:
         yield Tracing(provider.get_tracer("kosearch"), (interceptor,))

@@ -58,7 +58,7 @@ _LEAVES_AFTER_S = 0.05
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=("concurrent", *SCENARIOS))
+    parser.add_argument("scenario", choices=SCENARIOS)
     parser.add_argument("--shape", choices=SHAPES, default="B")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
     parser.add_argument("--rounds", type=int, default=3)
@@ -69,19 +69,17 @@ def main() -> None:
     texts = read_texts(arguments.data, "sentences", 0)
     with tempfile.TemporaryDirectory() as folder:
         model = build_model(Path(folder), arguments.shape, arguments.data)
-        if arguments.scenario == "concurrent":
-            figures = concurrent(model, texts, arguments.seconds, arguments.rounds, arguments.peers)
-        else:
-            figures = SCENARIOS[arguments.scenario](model, texts, arguments.seconds, arguments.rounds)
+        figures = SCENARIOS[arguments.scenario](model, texts, arguments)
     print_report(
         f"encoder/load/{arguments.scenario}",
         {"arguments": {name: str(value) for name, value in vars(arguments).items()}, **figures},
     )
 
 
-def concurrent(model: Path, texts: list[str], seconds: float, rounds: int, peers: Path | None) -> dict[str, Any]:
+def concurrent(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Many callers at once, ours and infinity's in turns; then one alone."""
     done: dict[str, list[dict[str, float]]] = {"kosearch": [], "infinity": []}
+    seconds, rounds, peers = arguments.seconds, arguments.rounds, arguments.peers
     with ExitStack() as stack:
         served = stack.enter_context(running_service(model))
         url = stack.enter_context(running_infinity(peers, model)) if peers else None
@@ -152,10 +150,10 @@ async def _lone_calls_ms(served: Served, texts: list[str], seconds: float) -> fl
     return percentiles_ms(calls.answered_s)["p50"]
 
 
-def responsiveness(model: Path, texts: list[str], seconds: float, rounds: int) -> dict[str, Any]:
+def responsiveness(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Queries alone, bulk alone, both, in turns."""
     with running_service(model) as served:
-        done = [asyncio.run(_responsiveness_round(served, texts, seconds)) for _ in range(rounds)]
+        done = [asyncio.run(_responsiveness_round(served, texts, arguments.seconds)) for _ in range(arguments.rounds)]
     return {"queries_per_s": _QUERIES_PER_S, "medians": _medians(done), "rounds": done}
 
 
@@ -188,10 +186,10 @@ async def _responsiveness_round(served: Served, texts: list[str], seconds: float
     }
 
 
-def overload(model: Path, texts: list[str], seconds: float, _rounds: int) -> dict[str, Any]:
+def overload(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Ten times what the service answers, each call with a deadline of a second."""
     with running_service(model) as served:
-        return asyncio.run(_overload(served, texts, seconds))
+        return asyncio.run(_overload(served, texts, arguments.seconds))
 
 
 async def _overload(served: Served, texts: list[str], seconds: float) -> dict[str, Any]:
@@ -232,8 +230,9 @@ async def _full_speed(caller: Caller, seconds: float = 5.0) -> float:
     return calls.texts / (time.perf_counter() - started)
 
 
-def overhead(model: Path, texts: list[str], seconds: float, rounds: int) -> dict[str, Any]:
+def overhead(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """The engine here against the service, and what calls alone cost."""
+    seconds, rounds = arguments.seconds, arguments.rounds
     engine = CpuEngine.load(ModelDirectory.open(model), "bf16", 0)
     token_ids = Tokeniser.load(ModelDirectory.open(model), 1 << 20).tokenise(texts).token_ids
     done = []
@@ -288,10 +287,10 @@ async def _calls_per_s(served: Served, texts: list[str], seconds: float) -> floa
     return len(calls.answered_s) / elapsed
 
 
-def endurance(model: Path, texts: list[str], seconds: float, _rounds: int) -> dict[str, Any]:
+def endurance(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Mixed load for long."""
     with running_service(model) as served:
-        return asyncio.run(_endurance(served, texts, seconds))
+        return asyncio.run(_endurance(served, texts, arguments.seconds))
 
 
 async def _endurance(served: Served, texts: list[str], seconds: float) -> dict[str, Any]:
@@ -329,7 +328,8 @@ def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(float(np.median([done[name] for done in rounds])), 3) for name in rounds[0]}
 
 
-SCENARIOS: dict[str, Callable[[Path, list[str], float, int], dict[str, Any]]] = {
+SCENARIOS: dict[str, Callable[[Path, list[str], argparse.Namespace], dict[str, Any]]] = {
+    "concurrent": concurrent,
     "responsiveness": responsiveness,
     "overload": overload,
     "overhead": overhead,

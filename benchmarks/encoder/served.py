@@ -49,8 +49,8 @@ class Served:
 
 
 @contextmanager
-def running_service(model: Path, *command: str, **settings: object) -> Iterator[Served]:
-    """Run `python -m encoder_service`, or `command`, until the block ends; settings by name, such as `max_texts`."""
+def running_service(model: Path, *command: str) -> Iterator[Served]:
+    """Run `python -m encoder_service`, or `command`, until the block ends."""
     address, metrics_address = (f"127.0.0.1:{_free_port()}" for _ in range(2))
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("KOSEARCH_")},
@@ -59,7 +59,6 @@ def running_service(model: Path, *command: str, **settings: object) -> Iterator[
         "KOSEARCH_ENCODER__ADDRESS": address,
         "KOSEARCH_ENCODER__METRICS_ADDRESS": metrics_address,
         "KOSEARCH_ENCODER__MODEL": str(model),
-        **{f"KOSEARCH_ENCODER__{name.upper()}": str(value) for name, value in settings.items()},
     }
     log = model.parent / "service.log"
     with log.open("ab") as output:
@@ -184,7 +183,6 @@ class Caller:
 
     async def stream(self, texts: int, calls: Calls, until: float) -> None:
         """Encode by EncodeStream, that many texts a message; counts the texts answered until then."""
-
         room = asyncio.Semaphore(_STREAMED_AT_ONCE)  # what gRPC's buffers hold would be encoded after the end
 
         async def requests() -> AsyncIterator[encoder_pb2.EncodeRequest]:
