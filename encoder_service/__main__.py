@@ -1,16 +1,14 @@
 """The encoder service: `python -m encoder_service [--data-dir D]`, or `--check MODEL` to compare a model and end."""
 
 import argparse
-import asyncio
 import json
 import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from encoder_service.model_check import check_model
 from encoder_service.model_loading import load_model
-from encoder_service.server import check_address, serve_until_signal
+from encoder_service.server import check_address, run, serve_until_signal
 from kosearch.errors import KosearchError
 from kosearch.logs import configure_logs
 from kosearch.settings import Settings, load_settings
@@ -27,6 +25,9 @@ def main() -> int:
     try:
         settings = load_settings(arguments.data_dir)
         if arguments.check is not None:
+            # Here, because it brings the CPU engine's libraries along, which a service on a GPU has no use for.
+            from encoder_service.model_check import check_model  # noqa: PLC0415
+
             check = check_model(arguments.check, settings.encoder.threads)
             sys.stdout.write(json.dumps(asdict(check)) + "\n")
             return 0
@@ -45,8 +46,8 @@ def _run(settings: Settings) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     chosen = settings.encoder
     check_address(chosen.address, chosen.api_key)
-    model = load_model(chosen.model, chosen.precision, chosen.threads, chosen.max_text_bytes)
-    asyncio.run(serve_until_signal(settings, model))
+    model = load_model(chosen.model, chosen)
+    run(serve_until_signal(settings, model))
 
 
 if __name__ == "__main__":

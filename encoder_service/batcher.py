@@ -11,9 +11,10 @@ import numpy as np
 from encoder_service.engines.engine import Embeddings, TokenIds
 from encoder_service.scheduling import (
     Client,
+    Pace,
     Part,
     Priority,
-    bulk_batch_tokens,
+    batch_tokens,
     choose_class,
     choose_parts,
     expected_wait_s,
@@ -21,7 +22,6 @@ from encoder_service.scheduling import (
 from kosearch.errors import OverloadedError, UnavailableError
 
 _RATE_BEFORE_MEASURED = 10_000.0  # tokens/s
-_RATE_WEIGHT = 0.2  # of the newest batch in the moving average
 _RETRY_AFTER_BOUNDS_S = (0.05, 30.0)
 _STOPPING = "the encoder service is stopping; ask again in a few seconds"
 
@@ -141,7 +141,7 @@ class Batcher:
         self._clock = clock
         self._queues = {priority: _ClassQueue() for priority in Priority}
         self._running_tokens = 0
-        self._tokens_per_s: float | None = None
+        self._pace = Pace()
         self._is_open = True
 
     @property
@@ -179,7 +179,10 @@ class Batcher:
         if deadline_s is None:
             return
         ahead = self._queues[Priority.QUERY].tokens if priority is Priority.QUERY else queued
-        wait_s = expected_wait_s(tokens, ahead + self._running_tokens, self._tokens_per_s)
+        has_bulk = priority is Priority.QUERY and self._queues[Priority.BULK].tokens > 0
+        wait_s = expected_wait_s(
+            tokens, ahead + self._running_tokens, self._pace, self._max_batch_tokens, has_bulk=has_bulk
+        )
         if wait_s > deadline_s:
             least, most = _RETRY_AFTER_BOUNDS_S
             retry_after_s = min(max(wait_s - deadline_s, least), most)
@@ -212,7 +215,7 @@ class Batcher:
         with self._work:
             self.require_room(call.waiting_tokens, priority, deadline_s)
             self._queues[priority].add(call)
-            self._work.notify()
+            self._work.notify_all()
         try:
             await call.done
         finally:
@@ -233,11 +236,9 @@ class Batcher:
         if priority is None:
             return []
         now = self._clock()
-        max_tokens = self._max_batch_tokens
-        if priority is Priority.BULK:
-            is_aged = self._queues[Priority.QUERY].tokens > 0
-            max_tokens = bulk_batch_tokens(max_tokens, self._tokens_per_s, is_aged=is_aged)
-        batch = self._queues[priority].take(max_tokens, now)
+        is_aged = priority is Priority.BULK and self._queues[Priority.QUERY].tokens > 0
+        tokens = batch_tokens(self._max_batch_tokens, self._pace.tokens_per_s, is_aged=is_aged)
+        batch = self._queues[priority].take(tokens, now)
         for part in batch:
             if part.call.started is None:
                 part.call.started = now
@@ -252,9 +253,7 @@ class Batcher:
             for part in batch:
                 self._queues[part.call.priority].leave(part.call)
             return
-        rate = tokens / max(elapsed_s, 1e-6)
-        before = self._tokens_per_s
-        self._tokens_per_s = rate if before is None else before + _RATE_WEIGHT * (rate - before)
+        self._pace.note(tokens, elapsed_s)
 
     def _bulk_waits_s(self) -> float:
         since = self._queues[Priority.BULK].passed_over_since
@@ -262,7 +261,7 @@ class Batcher:
 
     def _retry_after_s(self) -> float:
         """Return the time in which half of the queue is worked off, so that whoever comes back finds room."""
-        rate = self._tokens_per_s or _RATE_BEFORE_MEASURED
+        rate = self._pace.tokens_per_s or _RATE_BEFORE_MEASURED
         least, most = _RETRY_AFTER_BOUNDS_S
         return min(max(self.queued_tokens / 2 / rate, least), most)
 

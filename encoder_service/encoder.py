@@ -9,7 +9,7 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from opentelemetry.trace import NoOpTracer, Tracer
+from opentelemetry.trace import Tracer
 
 from encoder_service.batcher import Batcher
 from encoder_service.embedding_types import leading
@@ -17,6 +17,9 @@ from encoder_service.engines.engine import Embeddings
 from encoder_service.scheduling import Priority
 from encoder_service.tokeniser import LongText, TokenisedTexts, Tokeniser
 from kosearch.errors import InvalidRequestError
+
+# Texts of so few characters are tokenised in the event loop: it takes 0.1 ms, and another thread costs more than that.
+_FEW_CHARACTERS = 200
 
 
 class Role(Enum):
@@ -84,7 +87,7 @@ class Encoder:
         self._batcher = batcher
         self._max_texts = max_texts
         self._prompts = prompts or {}
-        self._tracer = tracer or NoOpTracer()
+        self._tracer = tracer
         self._calls = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -118,27 +121,31 @@ class Encoder:
         # Every text has a token at least: much is refused before any work.
         self._batcher.require_room(len(texts), options.priority, options.deadline_s)
         started, started_ns = time.perf_counter(), time.time_ns()
-        tokenised = await asyncio.get_running_loop().run_in_executor(
-            self._tokeniser_threads,
-            self._tokeniser.tokenise,
-            texts,
-            self._prompts.get(options.role, ""),
-            options.long_text,
-        )
+        tokenised = await self._tokenise(texts, self._prompts.get(options.role, ""), options.long_text)
         tokenise_s = time.perf_counter() - started
         deadline_s = None if options.deadline_s is None else options.deadline_s - tokenise_s
         encoding = await self._batcher.encode(tokenised.token_ids, options.priority, options.client, deadline_s)
         embeddings = leading(_of_texts(encoding.embeddings, tokenised), options.dimensions)
         timing = Timing(tokenise_s, encoding.queue_s, encoding.encode_s)
-        self._add_spans(started_ns, timing)
+        if self._tracer is not None:
+            _add_spans(self._tracer, started_ns, timing)
         return Encoded(embeddings, tokenised.token_counts, tokenised.truncated, timing)
 
-    def _add_spans(self, started_ns: int, timing: Timing) -> None:
-        """Add what has been measured to the span of the call, one part after the other."""
-        for name, seconds in (("tokenise", timing.tokenise_s), ("queue", timing.queue_s), ("encode", timing.encode_s)):
-            ended_ns = started_ns + int(seconds * 1e9)
-            self._tracer.start_span(name, start_time=started_ns).end(ended_ns)
-            started_ns = ended_ns
+    async def _tokenise(self, texts: Sequence[str], prompt: str, long_text: LongText) -> TokenisedTexts:
+        """Tokenise in another thread, or here and now when that costs less than to hand the texts over."""
+        if sum(map(len, texts)) <= _FEW_CHARACTERS:
+            return self._tokeniser.tokenise(texts, prompt, long_text)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._tokeniser_threads, self._tokeniser.tokenise, texts, prompt, long_text
+        )
+
+
+def _add_spans(tracer: Tracer, started_ns: int, timing: Timing) -> None:
+    """Add what has been measured to the span of the call, one part after the other."""
+    for name, seconds in (("tokenise", timing.tokenise_s), ("queue", timing.queue_s), ("encode", timing.encode_s)):
+        ended_ns = started_ns + int(seconds * 1e9)
+        tracer.start_span(name, start_time=started_ns).end(ended_ns)
+        started_ns = ended_ns
 
 
 def _of_texts(chunks: NDArray[np.float32], tokenised: TokenisedTexts) -> NDArray[np.float32]:

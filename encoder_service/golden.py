@@ -9,9 +9,9 @@ from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import ModelError
 from kosearch.model_directory import ModelDirectory
 
-# Rounding alone: f32 differs from the trainer's f32 in the order of sums, bf16 keeps 8 bits of mantissa. The export
-# offers int8 from 0.999 for the weights alone, and bf16 arithmetic may take as much again.
-MIN_COSINE = {"f32": 0.9999, "bf16": 0.999, "int8": 0.998}
+# Rounding alone: f32 differs from the trainer's f32 in the order of sums, bf16 keeps 8 bits of mantissa, int8
+# the 8 bits of a range. The shipped model, at 0.99997 in int8, loses 0.01 points of KorSTS.
+MIN_COSINE = {"f32": 0.9999, "bf16": 0.999, "f16": 0.999, "int8": 0.998}
 
 
 def check_golden_embeddings(model: ModelDirectory, tokeniser: Tokeniser, engine: Engine, min_cosine: float) -> float:

@@ -2,9 +2,9 @@
 
 import hmac
 import inspect
+import random
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
 
@@ -67,6 +67,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, report: Report = lambda *_: None) -> None:
         self._report = report
+        self._wrapped: dict[_Handler, _Handler] = {}  # one for each method, and for each refusal of it
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
@@ -75,12 +76,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:  # no such method; grpc answers UNIMPLEMENTED
             return None
-        method, request_id = details.method, _request_id(details)
+        wrapped = self._wrapped.get(handler)
+        if wrapped is None:
+            wrapped = self._wrapped[handler] = self._wrap(handler, details.method)
+        return wrapped
+
+    def _wrap(self, handler: _Handler, method: str) -> _Handler:
         behaviour = _behaviour(handler)
         if inspect.isasyncgenfunction(behaviour):
 
             async def stream(request: Any, context: _Context) -> AsyncIterator[Any]:
-                async with _observed(method, request_id, context, self._report):
+                async with _observed(method, context, self._report):
                     _require_readable(request)
                     async for response in behaviour(request, context):
                         yield response
@@ -88,7 +94,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return _with_behaviour(handler, stream, _reader(handler))
 
         async def answer(request: Any, context: _Context) -> Any:
-            async with _observed(method, request_id, context, self._report):
+            async with _observed(method, context, self._report):
                 _require_readable(request)
                 return await behaviour(request, context)
 
@@ -104,6 +110,7 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, api_key: str | None, admin_key: str | None = None) -> None:
         self._api_key = api_key
         self._admin_key = admin_key
+        self._refusals: dict[tuple[str, str], _Handler] = {}  # by method and complaint
 
     async def intercept_service(
         self, continuation: _Continuation, details: grpc.HandlerCallDetails
@@ -114,10 +121,10 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or complaint is None:
             return handler
 
-        async def refuse(_request: Any, _context: _Context) -> Any:
-            raise UnauthenticatedError(complaint)
-
-        return _with_behaviour(handler, refuse)
+        refusal = self._refusals.get((details.method, complaint))
+        if refusal is None:
+            refusal = self._refusals[details.method, complaint] = _refusal(handler, complaint)
+        return refusal
 
     def _complaint(self, details: grpc.HandlerCallDetails) -> str | None:
         """What is wrong with the keys of a call."""
@@ -140,8 +147,15 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         return None
 
 
+def _refusal(handler: _Handler, complaint: str) -> _Handler:
+    async def refuse(_request: Any, _context: _Context) -> Any:
+        raise UnauthenticatedError(complaint)
+
+    return _with_behaviour(handler, refuse)
+
+
 def _is_given(details: grpc.HandlerCallDetails, name: str, key: str) -> bool:
-    given = _metadata_value(details, name) or ""
+    given = _metadata_value(details.invocation_metadata, name) or ""
     return hmac.compare_digest(given.encode(), key.encode())
 
 
@@ -169,8 +183,9 @@ def _details_of(error: KosearchError) -> list[any_pb2.Any]:
 
 
 @asynccontextmanager
-async def _observed(method: str, request_id: str, context: _Context, report: Report) -> AsyncIterator[None]:
+async def _observed(method: str, context: _Context, report: Report) -> AsyncIterator[None]:
     """Run one call's work: log its end, abort with the status of its error."""
+    request_id = _request_id(context)
     # The binding ends with the call: grpc.aio runs each in a task of its own.
     structlog.contextvars.bind_contextvars(request_id=request_id)
     context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
@@ -204,14 +219,14 @@ def _code_of(context: _Context) -> grpc.StatusCode:
     return next((code for code in grpc.StatusCode if number in (code, code.value[0])), grpc.StatusCode.UNKNOWN)
 
 
-def _request_id(details: grpc.HandlerCallDetails) -> str:
-    given = _metadata_value(details, REQUEST_ID_KEY) or ""
+def _request_id(context: _Context) -> str:
+    given = _metadata_value(context.invocation_metadata(), REQUEST_ID_KEY) or ""
     is_usable = 0 < len(given) <= _MAX_REQUEST_ID_LENGTH and given.isascii() and given.isprintable()
-    return given if is_usable else uuid.uuid4().hex
+    return given if is_usable else f"{random.getrandbits(128):032x}"  # no secret
 
 
-def _metadata_value(details: grpc.HandlerCallDetails, wanted: str) -> str | None:
-    for key, value in details.invocation_metadata or ():
+def _metadata_value(metadata: "Iterable[tuple[str, str | bytes]] | None", wanted: str) -> str | None:
+    for key, value in metadata or ():
         if key == wanted:
             return value if isinstance(value, str) else value.decode(errors="replace")
     return None

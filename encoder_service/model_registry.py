@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -28,11 +28,11 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that has passed the check of its golden embeddings, on no thread yet."""
+    """A model that has passed the check of its golden embeddings, on no thread yet. `engines`: one for each device."""
 
     directory: ModelDirectory
     tokeniser: Tokeniser
-    engine: Engine
+    engines: Sequence[Engine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class ServedModel:
 
 
 class ModelRegistry:
-    """Models by name on one engine thread; one of them is the default. For the event loop only."""
+    """Models by name on the engine threads of all devices; one of them is the default. For the event loop only."""
 
     def __init__(
         self,
-        thread: EngineThread,
+        threads: Sequence[EngineThread],
         work: threading.Condition,
         tokeniser_threads: Executor,
         load: Callable[[Path], LoadedModel],
@@ -59,10 +59,13 @@ class ModelRegistry:
         max_queued_tokens: int,
         max_texts: int,
         metrics: Metrics,
-        tracer: Tracer,
+        tracer: Tracer | None,
     ) -> None:
-        """Make an empty registry; `load` opens and checks a model directory and may block for long."""
-        self._thread = thread
+        """Make an empty registry; `load` opens and checks a model directory and may block for long.
+
+        threads: one for each device; all of them serve every model
+        """
+        self._threads = threads
         self._work = work
         self._tokeniser_threads = tokeniser_threads
         self._load = load
@@ -101,7 +104,9 @@ class ModelRegistry:
         prompts = {role: prompt for role in Role if (prompt := directory.prompt(role.value))}
         encoder = Encoder(loaded.tokeniser, self._tokeniser_threads, batcher, self._max_texts, prompts, self._tracer)
         served = ServedModel(directory, encoder, batcher, *directory.golden())
-        self._thread.add(batcher, loaded.engine, partial(_report, self._metrics, directory.name))
+        report = partial(_report, self._metrics, directory.name)
+        for thread, engine in zip(self._threads, loaded.engines, strict=True):
+            thread.add(batcher, engine, report, replicas=len(self._threads))
         for priority in Priority:
             tokens = partial(batcher.queued_tokens_of, priority)
             self._metrics.watch_queue(directory.name, priority.name.lower(), tokens)
@@ -130,7 +135,8 @@ class ModelRegistry:
                 raise ConflictError(f"{self._default!r} is the default; switch to another model first")
             del self._served[served.directory.name]
             await served.encoder.until_idle()
-            await asyncio.to_thread(self._thread.remove, served.batcher)
+            for thread in self._threads:
+                await asyncio.to_thread(thread.remove, served.batcher)
             self._metrics.forget_model(served.directory.name)
         _log.info("model.unloaded", model=name)
 
@@ -141,7 +147,7 @@ class ModelRegistry:
 
 
 def _report(metrics: Metrics, model: str, batch: Batch, elapsed_s: float, has_failed: bool) -> None:
-    """Count a batch. In the engine's thread."""
+    """Count a batch. In an engine's thread."""
     if has_failed:
         metrics.failed_batches.labels(model).inc()
         return

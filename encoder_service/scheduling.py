@@ -16,13 +16,20 @@ from typing import Generic, Protocol, TypeVar
 
 # Tokens that a client has in a batch before it is the next one's turn.
 _TURN_TOKENS = 256
-# A batch of bulk work keeps the engine for about so long: a query may have to wait for its end.
-_BULK_BATCH_S = 0.25
+# A batch keeps the engine for about so long: whoever comes may have to wait for its end.
+_BATCH_S = 0.25
 # Below this the matrix products lose efficiency, however slow the model is.
-_LEAST_BULK_TOKENS = 256
+_LEAST_BATCH_TOKENS = 256
 # Bulk work that queries have kept waiting for so long gets a batch, of this share of its usual tokens.
 _PATIENCE_S = 0.5
 _AGED_SHARE = 0.25
+# Of the newest batch in the averages of the pace, as for round trips in RFC 6298.
+_MEAN_WEIGHT = 0.125
+_DEVIATION_WEIGHT = 0.25
+# Mean deviations above the mean that a forecast allows for.
+_CAUTION = 2.0
+# In so long an answer is handed to its caller.
+_ANSWER_S = 0.02
 
 
 class Priority(IntEnum):
@@ -126,11 +133,38 @@ def _add(chosen: list[tuple[Client[C], Part[C]]], client: Client[C], part: Part[
     chosen.append((client, part))
 
 
-def bulk_batch_tokens(max_batch_tokens: int, tokens_per_s: float | None, *, is_aged: bool) -> int:
-    """Tokens of a batch of bulk work: what the engine does in a quarter of a second, or a part when it `is_aged`."""
+@dataclass(slots=True)
+class Pace:
+    """Seconds that an engine takes for a token: mean and mean deviation over its latest batches. Source: RFC 6298."""
+
+    s_per_token: float = 0.0  # 0 until a batch was measured
+    deviation: float = 0.0
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """The mean rate; None before the first batch."""
+        return 1 / self.s_per_token if self.s_per_token else None
+
+    @property
+    def cautious_s_per_token(self) -> float:
+        """What a token takes, seldom more; 0 before the first batch."""
+        return self.s_per_token + _CAUTION * self.deviation
+
+    def note(self, tokens: int, elapsed_s: float) -> None:
+        """Learn from a batch."""
+        newest = max(elapsed_s, 1e-6) / tokens
+        if not self.s_per_token:
+            self.s_per_token = newest
+            return
+        self.deviation += _DEVIATION_WEIGHT * (abs(newest - self.s_per_token) - self.deviation)
+        self.s_per_token += _MEAN_WEIGHT * (newest - self.s_per_token)
+
+
+def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None, *, is_aged: bool = False) -> int:
+    """Tokens of a batch: what the engine does in a quarter of a second; a part for bulk work that only `is_aged`."""
     usual = max_batch_tokens
     if tokens_per_s is not None:
-        usual = min(usual, max(_LEAST_BULK_TOKENS, int(tokens_per_s * _BULK_BATCH_S)))
+        usual = min(usual, max(_LEAST_BATCH_TOKENS, int(tokens_per_s * _BATCH_S)))
     return int(usual * _AGED_SHARE) if is_aged else usual
 
 
@@ -141,6 +175,15 @@ def choose_class(*, has_queries: bool, has_bulk: bool, bulk_waits_s: float) -> P
     return Priority.QUERY if has_queries else None
 
 
-def expected_wait_s(own_tokens: int, tokens_ahead: int, tokens_per_s: float | None) -> float:
-    """Seconds until a call has its last embedding; 0 while the engine has not been measured."""
-    return (own_tokens + tokens_ahead) / tokens_per_s if tokens_per_s else 0.0
+def expected_wait_s(own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_tokens: int, *, has_bulk: bool) -> float:
+    """Seconds until a call is answered, seldom more; 0 while the engine has not been measured.
+
+    tokens_ahead: that run, or go before it
+    has_bulk: whether bulk work waits that will have its turn in between
+    """
+    if not pace.s_per_token:
+        return 0.0
+    # A call ends with its batch, which is filled up with what comes while it waits.
+    beside = min(tokens_ahead, batch_tokens(max_batch_tokens, pace.tokens_per_s))
+    wait_s = (own_tokens + tokens_ahead + beside) * pace.cautious_s_per_token
+    return wait_s * (1 + _AGED_SHARE * _BATCH_S / _PATIENCE_S if has_bulk else 1) + _ANSWER_S

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from google.protobuf import struct_pb2
@@ -128,7 +128,9 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
             embedding_type=_TYPE_NUMBERS[kind],
             scale=scale,
             model_name=served.directory.name,
-            timing=encoder_pb2.Timing(**asdict(encoded.timing)),
+            timing=encoder_pb2.Timing(
+                tokenise_s=encoded.timing.tokenise_s, queue_s=encoded.timing.queue_s, encode_s=encoded.timing.encode_s
+            ),
         )
 
     async def _encode_patiently(self, request: encoder_pb2.EncodeRequest, client: str) -> encoder_pb2.EncodeResponse:

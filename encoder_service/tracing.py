@@ -11,16 +11,16 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import NoOpTracer, Tracer
+from opentelemetry.trace import Tracer
 
 from kosearch import __version__
 
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """Makes spans: the interceptors one for each call, the tracer those inside it."""
+    """Makes spans: the interceptors one for each call, the tracer those inside it; none when nobody collects them."""
 
-    tracer: Tracer
+    tracer: Tracer | None
     interceptors: Sequence[grpc.aio.ServerInterceptor]
 
 
@@ -32,7 +32,7 @@ async def tracing(endpoint: str) -> AsyncIterator[Tracing]:
     collector that is away costs its spans and nothing else.
     """
     if not endpoint:
-        yield Tracing(NoOpTracer(), ())
+        yield Tracing(None, ())
         return
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: "kosearch-encoder", SERVICE_VERSION: __version__})

@@ -239,10 +239,9 @@ def add(
     name: Annotated[str | None, typer.Option(help="이 이름으로 / name to give it (default: its own)")] = None,
     models_dir: _ModelsDir = None,
     force: Annotated[bool, typer.Option("--force", help="같은 이름의 모델을 바꿈 / replace one of that name")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="int8 가중치도 / int8 weights too, if little is lost")] = False,
 ) -> None:
     """sentence-transformers 모델을 들입니다. / Bring in a sentence-transformers model, checked against the original."""
-    model, check = add_model(source, _models_dir(models_dir), name, replaces=force, int8=int8)
+    model, check = add_model(source, _models_dir(models_dir), name, replaces=force)
     _print_model(model, check)
     _out.print(f"쓰기 / use it: KOSEARCH_ENCODER__MODEL={shlex.quote(str(model.directory.path))} kosearch up")
     _out.print("다른 모델로 색인한 컬렉션은 다시 색인하세요 / index again what was indexed with another model")
@@ -258,7 +257,7 @@ def list_(models_dir: _ModelsDir = None, as_json: _AsJson = False) -> None:
     if as_json:
         _print_json({"models": rows, "damaged": damaged})
     else:
-        _out.print(_table(["used", "name", "dim", "mib", "precisions", "fingerprint", "path"], rows))
+        _out.print(_table(["used", "name", "dim", "mib", "fingerprint", "path"], rows))
         for message in damaged:
             Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
     if damaged:
@@ -330,7 +329,6 @@ def _model_row(model: InstalledModel, used: Path) -> dict[str, object]:
         "dim": directory.dim,
         "max_tokens": directory.max_tokens,
         "mib": round(model.bytes / (1 << 20), 1),
-        "precisions": "bf16, f32" + (", int8" if directory.int8 else ""),
         "fingerprint": directory.fingerprint[:12],
         "path": str(directory.path),
     }

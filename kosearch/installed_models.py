@@ -50,12 +50,11 @@ class InstalledModel:
 
 
 def add_model(
-    source: str, models_dir: Path, name: str | None = None, *, replaces: bool = False, int8: bool = False
+    source: str, models_dir: Path, name: str | None = None, *, replaces: bool = False
 ) -> tuple[InstalledModel, ModelCheck]:
     """Export a hub model or directory into `models_dir`, and check that the service computes what its author does.
 
     replaces: an installed model of the same name
-    int8: try whether int8 weights may be offered
     Raises ConflictError when the name is taken, ModelError when the model cannot be had, run or written.
     """
     require_trainer()
@@ -67,8 +66,7 @@ def add_model(
         raise ConflictError(f"{target} exists; choose another name with --name, or replace it with --force")
     with _unfinished_folder(models_dir) as folder:
         made = folder / chosen
-        options = ["--output", str(made), "--name", chosen, *(["--int8"] if int8 else [])]
-        run_wing("trainer", ["export", source, *options])
+        run_wing("trainer", ["export", source, "--output", str(made), "--name", chosen])
         check = check_model(made)
         _put_in_place(made, target, folder)
     return InstalledModel.open(target), check

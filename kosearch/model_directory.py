@@ -2,11 +2,10 @@
 
 A sentence-transformers directory (config.json, model.safetensors, tokenizer.json, 1_Pooling, 2_Normalize, ...) with
 
-    kosearch.json            name, dim, max_tokens, fingerprint, precisions beyond the weights' own
+    kosearch.json            name, dim, max_tokens, fingerprint
     golden/texts.json        texts that were encoded by the trainer in float32
     golden/embeddings.npy    their embeddings, float32, shape (len(texts), dim)
     golden/token_ids.json    their token ids from the model's own tokenizer; directories of earlier versions lack it
-    int8.safetensors         weights for precision int8, where the trainer found the loss small enough to offer it
 
 Whoever loads the model encodes the golden texts first and refuses to serve when the embeddings differ.
 """
@@ -14,8 +13,8 @@ Whoever loads the model encodes the golden texts first and refuses to serve when
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kosearch.errors import ModelError
-from kosearch.int8_weights import Int8Matrix, save_int8_weights
 
 _MANIFEST = "kosearch.json"
 _FORMAT = 1
-_INT8_FILE = "int8.safetensors"
-_EXPORTED = ("golden", _MANIFEST, _INT8_FILE)
+_EXPORTED = ("golden", _MANIFEST)
 # Prompts that go before texts of a role, by the names that models give them.
 _PROMPT_NAMES = {"query", "document", "passage"}
 # What decides an embedding, beside its prompts; the model card or a licence text may change without making stored
@@ -44,20 +41,6 @@ _FINGERPRINTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Int8Offer:
-    """What precision int8 costs, as measured by the export.
-
-    lowest_golden_cosine: between the golden embeddings and those of the quantised weights
-    sts_spearman_loss: points of cosine Spearman x 100 lost on an STS set; None when the export was given none
-    sha256: of the file of quantised weights, in hex
-    """
-
-    lowest_golden_cosine: float
-    sts_spearman_loss: float | None
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
 class ModelDirectory:
     """An opened model directory.
 
@@ -65,7 +48,6 @@ class ModelDirectory:
     dim: numbers in an embedding
     max_tokens: tokens of a text that are read, special tokens included
     fingerprint: SHA-256 in hex of what decides an embedding
-    int8: what the precision int8 costs; None when the model does not offer it
     """
 
     path: Path
@@ -73,7 +55,6 @@ class ModelDirectory:
     dim: int
     max_tokens: int
     fingerprint: str
-    int8: Int8Offer | None = None
 
     @classmethod
     def open(cls, path: Path) -> "ModelDirectory":
@@ -95,7 +76,7 @@ class ModelDirectory:
                 f"the files in {path} do not match the fingerprint in {_MANIFEST}: the copy is damaged or was "
                 "changed by hand; copy or export the model again"
             )
-        return cls(path, name, dim, max_tokens, fingerprint, _read_int8_offer(path / _MANIFEST, manifest))
+        return cls(path, name, dim, max_tokens, fingerprint)
 
     def golden(self) -> tuple[list[str], NDArray[np.float32]]:
         """Return the golden texts and their embeddings, shape (len(texts), dim)."""
@@ -114,18 +95,6 @@ class ModelDirectory:
         if not path.exists():
             return None
         return [list(map(int, ids)) for ids in _read_json(path, "export the model again")]
-
-    def int8_weights(self) -> Path:
-        """Return the file of quantised weights. Raises ModelError when the model has none, or they are damaged."""
-        path = self.path / _INT8_FILE
-        if self.int8 is None:
-            raise ModelError(
-                f"{self.path} does not offer the precision int8; make it with `python -m trainer export {self.path} "
-                "--int8`, or set KOSEARCH_ENCODER__PRECISION=bf16"
-            )
-        if _sha256(path) != self.int8.sha256:
-            raise ModelError(f"{path} is not what {_MANIFEST} describes: copy it again, or export again with --int8")
-        return path
 
     def config(self) -> dict[str, Any]:
         """Return the model's own config.json."""
@@ -157,7 +126,7 @@ def seal_model_directory(
 ) -> ModelDirectory:
     """Write manifest and golden embeddings, shape (len(golden_texts), dim), beside the finished model files.
 
-    What an earlier export left there is removed; `offer_int8` comes after.
+    What an earlier export left there is removed.
     """
     if golden_embeddings.ndim != 2 or len(golden_embeddings) != len(golden_texts):
         raise ModelError(f"{len(golden_texts)} golden texts, but embeddings of shape {golden_embeddings.shape}")
@@ -186,20 +155,6 @@ def remove_export(path: Path) -> None:
             shutil.rmtree(path / name)
         else:
             (path / name).unlink(missing_ok=True)
-
-
-def offer_int8(
-    model: ModelDirectory,
-    weights: Mapping[str, NDArray[np.float16] | Int8Matrix],
-    lowest_golden_cosine: float,
-    sts_spearman_loss: float | None,
-) -> ModelDirectory:
-    """Write the quantised weights into a sealed directory and record what they cost. The fingerprint stays."""
-    save_int8_weights(model.path / _INT8_FILE, weights)
-    offer = Int8Offer(lowest_golden_cosine, sts_spearman_loss, _sha256(model.path / _INT8_FILE))
-    manifest = _read_json(model.path / _MANIFEST, "export the model again")
-    _write_json(model.path / _MANIFEST, {**manifest, "precisions": {"int8": asdict(offer)}})
-    return ModelDirectory.open(model.path)
 
 
 def fingerprint_of(path: Path, max_tokens: int) -> str:
@@ -234,27 +189,6 @@ def _prompts(path: Path) -> dict[str, str]:
     """What the model wants before texts, by kind of text."""
     prompts = _sentence_transformers_options(path).get("prompts") or {}
     return {str(name): str(text) for name, text in prompts.items() if text}
-
-
-def _read_int8_offer(path: Path, manifest: dict[str, Any]) -> Int8Offer | None:
-    if not manifest.get("precisions"):
-        return None
-    try:
-        recorded = manifest["precisions"]["int8"]
-        loss = recorded["sts_spearman_loss"]
-        return Int8Offer(
-            float(recorded["lowest_golden_cosine"]), None if loss is None else float(loss), str(recorded["sha256"])
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: precisions.int8 lacks a usable {error}; export again with --int8") from error
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error}); copy or export the model again") from error
 
 
 def _read_json(path: Path, advice: str) -> Any:

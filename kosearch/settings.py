@@ -47,10 +47,16 @@ class EncoderSettings(_Section):
         "", pattern=r"^(.+:\d{1,5})?$", description="host:port where Prometheus finds /metrics; empty: nowhere"
     )
     model: Path = Field(_SHIPPED_MODEL, description="model directory")
+    # Not auto: who has torch for training has not asked the service to load it, or to share the GPU with the training.
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "cpu",
+        description="where it encodes: cpu; cuda: all GPUs that CUDA_VISIBLE_DEVICES shows, needs kosearch[gpu]; "
+        "auto: these where there are any",
+    )
     precision: Literal["bf16", "f32", "int8"] = Field(
         "bf16",
-        description="number format of the CPU engine: bf16 where the CPU has it, f32 elsewhere; int8: weights of a "
-        "quarter the size, for models that offer it",
+        description="number format of the CPU engine: bf16 where the CPU has it, f32 elsewhere; int8: faster "
+        "without bf16, refused for a model whose golden embeddings it changes",
     )
     threads: int = Field(0, ge=0, le=256, description="threads of the CPU engine; 0: one per core")
     max_batch_tokens: int = Field(4096, ge=256, le=1_048_576, description="tokens in one batch of the engine")

@@ -102,24 +102,14 @@ def export(
         Path | None, typer.Option(help="Write the model directory here; a directory is sealed in place without it.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name in the manifest; that of the directory by default.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Offer int8 weights too, if the loss is within bounds.")] = False,
-    sts: Annotated[Path | None, typer.Option(help="With --int8: measure the loss on this KorSTS file as well.")] = None,
 ) -> None:
     """Make a model directory for the service: float16 weights, golden embeddings, manifest."""
-    from kosearch.sts_metrics import read_sts_pairs  # noqa: PLC0415
     from trainer.publishing.export import export_model  # noqa: PLC0415
-    from trainer.publishing.int8_trial import try_int8  # noqa: PLC0415
 
-    if sts is not None and not int8:
-        raise typer.BadParameter("--sts measures what int8 loses; give --int8 as well")
     if output is None and not Path(model).is_dir():
         raise typer.BadParameter(f"{model} is no directory; say where to write a model of the hub with --output")
-    pairs = read_sts_pairs(sts) if sts is not None else None  # read before the model: a wrong file fails at once
     directory = export_model(model, output or Path(model), name)
     Console().print(f"{directory.name}: {directory.dim} dimensions, fingerprint {directory.fingerprint[:12]}")
-    if int8:
-        _, trial = try_int8(directory, pairs)
-        Console().print(trial.report(), soft_wrap=True)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -34,12 +35,14 @@ HERE = Path(__file__).resolve().parent
 OURS = ("kosearch f32", "kosearch bf16", "kosearch int8", "sentence-transformers", "sentence-transformers bf16")
 PEERS = (
     "sentence-transformers onnx",
+    "sentence-transformers onnx int8",
     "sentence-transformers openvino",
     "fastembed",
     "infinity",
     "infinity bf16",
 )
 _LIMIT_REPEATS = 3
+_SHOWN = ("texts_per_s", "ratio", "share_of_f32_limit", "lowest_cosine", "memory_mib")
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Contender:
     versions: dict[str, str] = field(default_factory=dict)
     why_not: str = ""
     seconds: list[float] = field(default_factory=list)
+    memory_mib: float = 0.0
 
     def ask(self, order: str) -> str:
         """Send an order and wait for the answer."""
@@ -94,6 +98,8 @@ def main() -> None:
             for contender in able:
                 contender.seconds.append(float(contender.ask("run")))
         cosines = compare(able, Path(folder))
+        for contender in able:
+            contender.memory_mib = psutil.Process(contender.process.pid).memory_info().rss / (1 << 20)
         for contender in contenders:
             contender.process.terminate()
     figures = summarise(contenders, cosines, len(texts), tokens, float(np.median(limit)), arguments.shape)
@@ -188,6 +194,7 @@ def summarise(
             "ratio": None if default is None else round(float(np.median(default.seconds)) / median, 2),
             "share_of_f32_limit": round(flops / median / limit, 3),
             "lowest_cosine": round(cosines[contender.name], 6) if contender.name in cosines else None,
+            "memory_mib": round(contender.memory_mib),
             "seconds": [round(value, 3) for value in contender.seconds],
             "versions": contender.versions,
         }
@@ -196,14 +203,12 @@ def summarise(
 
 def print_table(figures: dict[str, dict[str, object]]) -> None:
     """The figures for people, on standard error."""
-    table = Table("way", "texts/s", "ratio", "share of limit", "lowest cosine")
+    table = Table("way", "texts/s", "ratio", "share of limit", "lowest cosine", "MiB")
     for name, row in figures.items():
         if "unavailable" in row:
-            table.add_row(name, str(row["unavailable"])[:60], "", "", "")
+            table.add_row(name, str(row["unavailable"])[:60], "", "", "", "")
         else:
-            table.add_row(
-                name, *(str(row[key]) for key in ("texts_per_s", "ratio", "share_of_f32_limit", "lowest_cosine"))
-            )
+            table.add_row(name, *(str(row[key]) for key in _SHOWN))
     Console(stderr=True).print(table)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -49,8 +49,8 @@ class Served:
 
 
 @contextmanager
-def running_service(model: Path, *command: str) -> Iterator[Served]:
-    """Run `python -m encoder_service`, or `command`, until the block ends."""
+def running_service(model: Path, *command: str, settings: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """Run `python -m encoder_service`, or `command`, until the block ends. `settings`: more variables of it."""
     address, metrics_address = (f"127.0.0.1:{_free_port()}" for _ in range(2))
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("KOSEARCH_")},
@@ -59,6 +59,7 @@ def running_service(model: Path, *command: str) -> Iterator[Served]:
         "KOSEARCH_ENCODER__ADDRESS": address,
         "KOSEARCH_ENCODER__METRICS_ADDRESS": metrics_address,
         "KOSEARCH_ENCODER__MODEL": str(model),
+        **(settings or {}),
     }
     log = model.parent / "service.log"
     with log.open("ab") as output:

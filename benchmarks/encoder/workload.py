@@ -11,7 +11,6 @@ from encoder_service.tokeniser import Tokeniser
 from kosearch.model_directory import ModelDirectory
 from trainer.encoders.base_model import load_base_model
 from trainer.publishing.export import export_model
-from trainer.publishing.int8_trial import try_int8
 
 # layers, dim, heads, dim of the wide layer: A is KoBERT's
 SHAPES = {"A": (12, 768, 12, 3072), "B": (6, 384, 12, 1536)}
@@ -38,8 +37,7 @@ def build_model(folder: Path, shape: str, data: Path) -> Path:
     made = load_base_model(str(source / "config.json"), 512)
     trained = folder / "trained"
     made.save_pretrained(str(trained))
-    exported = export_model(str(trained), folder / f"shape-{shape}", name=f"shape-{shape}")
-    return try_int8(exported, None)[0].path
+    return export_model(str(trained), folder / f"shape-{shape}", name=f"shape-{shape}").path
 
 
 def read_texts(data: Path, kind: str, count: int) -> list[str]:

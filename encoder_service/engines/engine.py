@@ -1,7 +1,7 @@
 """What the batcher asks of an engine."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,5 +22,17 @@ class Engine(Protocol):
         """Encode at least one text, each of 1 to max_tokens tokens; block until done.
 
         Returns shape (len(token_ids), dim) in the order given, float32, rows of length 1.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncEngine(Engine, Protocol):
+    """An engine on a device of its own: while it runs a batch, its thread prepares the next one."""
+
+    def submit(self, token_ids: Sequence[TokenIds]) -> Callable[[], Embeddings]:
+        """Begin to encode and return at once; texts as in `encode`. Batches run in the order of their submission.
+
+        What is returned blocks until the embeddings are there, and is called once, by the same thread.
         """
         ...

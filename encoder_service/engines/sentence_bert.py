@@ -7,18 +7,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from encoder_service.engines.bert_graph import Weights
+from encoder_service.engines.bert_weights import BertWeights
 from kosearch.architecture import Architecture, read_architecture
 from kosearch.errors import ModelError
-from kosearch.int8_weights import load_int8_weights
 from kosearch.model_directory import ModelDirectory
 
 
-def read_sentence_bert(model: ModelDirectory, *, in_int8: bool = False) -> tuple[Architecture, Weights]:
-    """Return architecture and weights, matrices in int8 when asked for.
-
-    Raises ModelError when the model is anything but BERT with a known pooling, or does not offer int8.
-    """
+def read_sentence_bert(model: ModelDirectory) -> tuple[Architecture, BertWeights]:
+    """Return architecture and weights. Raises ModelError when the model is anything but BERT with a known pooling."""
     architecture = read_architecture(model.path)
     bert = architecture.bert
     if bert.dim != model.dim:
@@ -27,9 +23,7 @@ def read_sentence_bert(model: ModelDirectory, *, in_int8: bool = False) -> tuple
         raise ModelError(
             f"{model.path}: max_tokens {model.max_tokens} is more than the model's {bert.max_positions} positions"
         )
-    if in_int8:
-        return architecture, load_int8_weights(model.int8_weights())
-    return architecture, _read_weights(model.path / "model.safetensors")
+    return architecture, BertWeights(_read_weights(model.path / "model.safetensors"))
 
 
 def _read_weights(path: Path) -> dict[str, NDArray[np.float32]]:

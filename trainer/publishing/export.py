@@ -26,7 +26,7 @@ from trainer.publishing.portable import make_portable
 _COMPLETE = ("modules.json", "config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json")
 # What a former export has written and this one writes anew, and weights for other runtimes.
 _NOT_EXPORTED = (
-    *("golden", "kosearch.json", "int8.safetensors"),
+    *("golden", "kosearch.json"),
     *("*.bin", "*.h5", "*.ot", "*.msgpack", "*.onnx", "onnx", "openvino", ".git*", ".cache", "checkpoint-*"),
 )
 # Whatever a tokenizer can be loaded from; without any, transformers makes an empty one that knows no word.

@@ -224,6 +224,7 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
         qdrant: QdrantSettings | None = None,
         canary_pause_s: float = 10.0,
         spans_to: str = "",
+        devices: int = 1,
         **encoder: Any,
     ) -> AsyncIterator[grpc.aio.Channel]:
         settings = Settings(
@@ -234,8 +235,9 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
             qdrant=qdrant or QdrantSettings(url="http://127.0.0.1:1", grpc_port=1, timeout_s=2),
         )
         tokeniser = Tokeniser.load(tiny_model.directory, settings.encoder.max_text_bytes)
+        loaded = LoadedModel(tiny_model.directory, tokeniser, [engine] * devices)
         async with (
-            running_server(settings, LoadedModel(tiny_model.directory, tokeniser, engine), canary_pause_s) as address,
+            running_server(settings, loaded, canary_pause_s) as address,
             grpc.aio.insecure_channel(address) as channel,
         ):
             yield channel

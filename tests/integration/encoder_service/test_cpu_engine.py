@@ -15,8 +15,7 @@ from encoder_service.engines.cpu import CpuEngine
 from encoder_service.golden import MIN_COSINE, check_golden_embeddings
 from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import ModelError
-from kosearch.int8_weights import quantise_weights
-from kosearch.model_directory import ModelDirectory, fingerprint_of, offer_int8
+from kosearch.model_directory import ModelDirectory, fingerprint_of
 
 
 def random_texts(count: int, longest: int) -> list[np.ndarray]:
@@ -66,20 +65,22 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("options", [{}, {"prefix": "bert."}], ids=["plain names", "prefixed names"])
-def test_int8_weights_stay_close(make_model: Any, options: dict[str, Any]) -> None:
+def test_int8_stays_close(make_model: Any, options: dict[str, Any]) -> None:
     model = make_model(**options)
-    weights = quantise_weights(load_file(model.directory.path / "model.safetensors"))
-    engine = CpuEngine.load(offer_int8(model.directory, weights, 1.0, None), "int8", threads=1)
+    engine = CpuEngine.load(model.directory, "int8", threads=1)
     assert engine.precision == "int8"
     texts = random_texts(40, 160)
     expected = np.stack([model.forward(text) for text in texts])
     cosines = (engine.encode(texts) * expected).sum(axis=1)
-    assert MIN_COSINE["int8"] < cosines.min() < 1 - 1e-6  # near, and not the float weights after all
+    assert MIN_COSINE["int8"] < cosines.min() < 1 - 1e-6  # near, and not float32 after all
 
 
-def test_int8_that_a_model_does_not_offer_is_refused(tiny_model: Any) -> None:
-    with pytest.raises(ModelError, match="does not offer the precision int8"):
-        CpuEngine.load(tiny_model.directory, "int8", threads=1)
+def test_in_int8_no_text_changes_the_embedding_of_another(tiny_model: Any) -> None:
+    """Ranges that were measured in each batch would."""
+    engine = CpuEngine.load(tiny_model.directory, "int8", threads=1)
+    texts = random_texts(40, 160)
+    alone = np.concatenate([engine.encode([text]) for text in texts])
+    np.testing.assert_allclose(engine.encode(texts), alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"prefix": "bert."}, {"half": True}], ids=["prefixed names", "float16 weights"])

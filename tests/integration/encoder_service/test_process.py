@@ -116,11 +116,5 @@ def test_check_prints_the_lowest_cosines_and_ends(tmp_path: Path, tiny_model: An
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["lowest_cosines"]["f32"] == pytest.approx(1, abs=1e-5)
+    assert found["lowest_cosines"]["int8"] == pytest.approx(1, abs=1e-2)
     assert (found["golden_texts"], found["has_token_ids"]) == (3, False)
-
-
-def test_int8_without_int8_weights_ends_with_the_command_that_makes_them(tmp_path: Path, tiny_model: Any) -> None:
-    model = str(tiny_model.directory.path)
-    ended = start(tmp_path, KOSEARCH_ENCODER__MODEL=model, KOSEARCH_ENCODER__PRECISION="int8")
-    assert ended.returncode == 2
-    assert f"python -m trainer export {model} --int8" in ended.stderr

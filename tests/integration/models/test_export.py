@@ -13,14 +13,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
-from encoder_service.engines.cpu import CpuEngine
 from encoder_service.model_check import check_model
+from encoder_service.model_loading import load_model
 from kosearch.errors import ModelError, NotFoundError
-from kosearch.model_directory import ModelDirectory
-from kosearch.sts_metrics import StsPair
+from kosearch.settings import EncoderSettings
 from trainer.encoders.model_source import find_model
 from trainer.publishing.export import export_model
-from trainer.publishing.int8_trial import Int8Trial, try_int8
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of libraries beneath the trainer
@@ -211,75 +209,31 @@ def test_a_full_disk_is_a_model_error(make_model: Any, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-PAIRS = [
-    StsPair("한 남자가 파스타를 먹는다", "한 남자가 먹는다", 4.0),
-    StsPair("안녕하세요", "물", 0.5),
-    StsPair("0123 가", "4567 가", 2.0),
-]
-
-
-def test_int8_within_bounds_is_offered_and_runs(make_model: Any, tmp_path: Path) -> None:
+def test_int8_is_checked_against_the_golden_embeddings(make_model: Any, tmp_path: Path) -> None:
     exported = export_model(make_model(), tmp_path / "exported")
-    offered, trial = try_int8(exported, PAIRS)
-    assert trial.objections() == []
-    assert offered.int8 is not None
-    assert offered.int8.lowest_golden_cosine == trial.lowest_golden_cosine >= 0.999
-    assert offered.int8.sts_spearman_loss == trial.spearman_loss
-    assert offered.fingerprint == exported.fingerprint
-    # The engine's arithmetic is bf16 where the CPU has it.
-    assert check_model(offered.path, threads=1).lowest_cosines["int8"] == pytest.approx(
-        trial.lowest_golden_cosine, abs=1e-3
-    )
-    SentenceTransformer(str(offered.path), device="cpu").encode("물")  # the file beside is in nobody's way
+    assert 0.99 < check_model(exported.path, threads=1).lowest_cosines["int8"] < 1 - 1e-7
 
 
-def hide_outliers(original: Path) -> None:
-    """Make one dimension so large that int8 loses the rest, and hide it behind a LayerNorm gain of 0."""
+def hide_an_outlier(original: Path) -> None:
+    """Let one activation be so large that int8 loses the others, and let nothing depend on it."""
     path = original / "model.safetensors"
     weights = load_file(path)
-    weights["embeddings.word_embeddings.weight"][:, 0] = 500.0
-    dim = weights["embeddings.LayerNorm.weight"].size
-    spread = 500 * np.sqrt(dim - 1) / dim
-    weights["embeddings.LayerNorm.weight"][:] = spread
-    weights["embeddings.LayerNorm.bias"][:] = 500 / dim
-    weights["embeddings.LayerNorm.weight"][0] = weights["embeddings.LayerNorm.bias"][0] = 0
+    weights["encoder.layer.0.intermediate.dense.bias"][0] = 1e4
+    weights["encoder.layer.0.output.dense.weight"][:, 0] = 0
     save_file(weights, path, metadata={"format": "pt"})
 
 
-def test_int8_out_of_bounds_is_not_offered_and_the_rest_stands(make_model: Any, tmp_path: Path) -> None:
+def test_a_model_that_does_not_bear_int8_is_taken_in_and_refused_where_it_is_asked_for(
+    make_model: Any, tmp_path: Path
+) -> None:
     original = make_model()
-    hide_outliers(original)
+    hide_an_outlier(original)
     exported = export_model(original, tmp_path / "exported")
-    tried, trial = try_int8(exported, None)
-    assert "is under 0.999" in trial.report()
-    assert tried.int8 is None
-    assert not (exported.path / "int8.safetensors").exists()
-    assert check_model(exported.path, threads=1).lowest_cosines["f32"] > 0.9999
-    with pytest.raises(ModelError, match=r"does not offer the precision int8.*trainer export .* --int8"):
-        CpuEngine.load(tried, "int8", threads=1)
-
-
-def test_a_new_export_withdraws_an_earlier_offer(make_model: Any, tmp_path: Path) -> None:
-    offered, _ = try_int8(export_model(make_model(), tmp_path / "exported"), None)
-    again = export_model(offered.path, offered.path)
-    assert again.int8 is None
-    assert not (again.path / "int8.safetensors").exists()
-
-
-@pytest.mark.parametrize(
-    ("trial", "objections"),
-    [
-        (Int8Trial(0.999, None), 0),
-        (Int8Trial(0.9995, (78.0, 77.75)), 0),
-        (Int8Trial(0.9995, (78.0, 79.0)), 0),
-        (Int8Trial(0.9989, None), 1),
-        (Int8Trial(float("nan"), None), 1),
-        (Int8Trial(0.9995, (78.0, 77.5)), 1),
-        (Int8Trial(0.99, (78.0, 77.5)), 2),
-    ],
-)
-def test_the_bounds_of_int8(trial: Int8Trial, objections: int) -> None:
-    assert len(trial.objections()) == objections
+    lowest = check_model(exported.path, threads=1).lowest_cosines
+    assert lowest["f32"] > 0.9999
+    assert lowest["int8"] < 0.99
+    with pytest.raises(ModelError, match=r"0.998 is needed.*KOSEARCH_ENCODER__PRECISION=f32"):
+        load_model(exported.path, EncoderSettings(precision="int8", threads=1))
 
 
 def find_on(hub: Any, environment: dict[str, str], hub_id: str) -> str:
@@ -332,9 +286,8 @@ def test_what_is_neither_directory_nor_hub_id(source: str) -> None:
         find_model(source)
 
 
-def test_an_opened_directory_of_the_first_format_has_no_int8(make_model: Any, tmp_path: Path) -> None:
+def test_a_directory_of_the_first_format(make_model: Any, tmp_path: Path) -> None:
     path = export_model(make_model(), tmp_path / "exported").path
     (path / "golden/token_ids.json").unlink()
-    assert ModelDirectory.open(path).int8 is None
     check = check_model(path, threads=1)
     assert not check.has_token_ids

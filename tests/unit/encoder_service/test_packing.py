@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder_service.engines.packing import choose_row_tokens, lay_out
+from encoder_service.engines.packing import choose_packing, lay_out
 from kosearch.row_packing import pack
 
 ROW = 128
@@ -53,7 +53,16 @@ def test_laid_out_texts_keep_tokens_positions_and_apart(lengths: list[int]) -> N
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=50))
 def test_a_row_holds_the_longest_text(lengths: list[int]) -> None:
-    assert choose_row_tokens(lengths) >= max(lengths)
+    packing = choose_packing(lengths)
+    assert packing.row_tokens >= max(lengths)
+    filled = np.bincount(packing.rows, weights=lengths, minlength=packing.row_count)
+    assert (filled <= packing.row_tokens).all()
+
+
+@given(st.lists(st.integers(5, 60), min_size=10, max_size=40))
+def test_few_sentences_leave_little_room(lengths: list[int]) -> None:
+    packing = choose_packing(lengths)
+    assert sum(lengths) > 0.7 * packing.row_count * packing.row_tokens
 
 
 @pytest.mark.parametrize(
@@ -62,12 +71,14 @@ def test_a_row_holds_the_longest_text(lengths: list[int]) -> None:
         ([5], 32),
         ([20, 20], 64),
         ([128], 128),
-        ([100, 100], 128),
+        ([100, 100], 112),
         ([129], 160),
-        ([129, 5], 256),
+        ([129, 5], 144),
+        ([24] * 11, 144),
+        ([20] * 90, 128),
         ([20] * 50 + [300], 512),
         ([600], 608),
     ],
 )
 def test_row_sizes(lengths: list[int], row_tokens: int) -> None:
-    assert choose_row_tokens(lengths) == row_tokens
+    assert choose_packing(lengths).row_tokens == row_tokens

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from encoder_service.scheduling import (
     Client,
+    Pace,
     Part,
     Priority,
-    bulk_batch_tokens,
+    batch_tokens,
     choose_class,
     choose_parts,
     expected_wait_s,
@@ -139,14 +140,36 @@ def test_queries_go_first_until_bulk_work_has_waited_too_long(
     assert choose_class(has_queries=has_queries, has_bulk=has_bulk, bulk_waits_s=bulk_waits_s) is expected
 
 
-def test_a_batch_of_bulk_work_takes_a_quarter_of_a_second() -> None:
-    assert bulk_batch_tokens(4096, None, is_aged=False) == 4096
-    assert bulk_batch_tokens(4096, 100_000.0, is_aged=False) == 4096
-    assert bulk_batch_tokens(4096, 4_000.0, is_aged=False) == 1_000
-    assert bulk_batch_tokens(4096, 10.0, is_aged=False) == 256
-    assert bulk_batch_tokens(4096, 4_000.0, is_aged=True) == 250
+def test_a_batch_takes_a_quarter_of_a_second() -> None:
+    assert batch_tokens(4096, None) == 4096
+    assert batch_tokens(4096, 100_000.0) == 4096
+    assert batch_tokens(4096, 4_000.0) == 1_000
+    assert batch_tokens(4096, 10.0) == 256
+    assert batch_tokens(4096, 4_000.0, is_aged=True) == 250
 
 
-def test_a_call_waits_for_itself_and_for_what_goes_before() -> None:
-    assert expected_wait_s(100, 300, 200.0) == 2.0
-    assert expected_wait_s(100, 300, None) == 0.0
+@given(st.floats(1e-6, 1.0), st.integers(1, 5000), st.integers(1, 20))
+def test_the_pace_of_even_batches_is_theirs(s_per_token: float, tokens: int, batches: int) -> None:
+    pace = Pace()
+    for _ in range(batches):
+        pace.note(tokens, tokens * s_per_token)
+    assert pace.tokens_per_s == pytest.approx(1 / s_per_token)
+    assert pace.cautious_s_per_token == pytest.approx(s_per_token)
+
+
+def test_a_forecast_is_cautious_where_batches_are_uneven() -> None:
+    pace = Pace()
+    times = [0.01, 0.03] * 20
+    for elapsed_s in times:
+        pace.note(1, elapsed_s)
+    assert pace.s_per_token == pytest.approx(0.02, rel=0.1)
+    assert pace.cautious_s_per_token > max(times)
+
+
+def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_batch() -> None:
+    pace = Pace(s_per_token=0.005)  # 200 tokens/s: a batch is the least, 256 tokens
+    assert expected_wait_s(100, 0, pace, 4096, has_bulk=False) == pytest.approx(0.5 + 0.02)
+    assert expected_wait_s(100, 300, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 300 + 256) + 0.02)
+    assert expected_wait_s(100, 200, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 200 + 200) + 0.02)
+    assert expected_wait_s(100, 0, pace, 4096, has_bulk=True) == pytest.approx(0.5 * 1.125 + 0.02)
+    assert expected_wait_s(100, 300, Pace(), 4096, has_bulk=True) == 0.0

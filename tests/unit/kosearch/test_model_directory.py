@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from kosearch.errors import ModelError
-from kosearch.int8_weights import quantise_weights
-from kosearch.model_directory import ModelDirectory, fingerprint_of, offer_int8, seal_model_directory
+from kosearch.model_directory import ModelDirectory, fingerprint_of, seal_model_directory
 
 GOLDEN = np.eye(2, 4, dtype=np.float32)
 TEXTS = ["치타", "원숭이"]
@@ -124,51 +123,6 @@ def test_damaged_golden_embeddings_are_a_model_error(model: Path) -> None:
     (model / "golden/embeddings.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ModelError, match="export again"):
         ModelDirectory.open(model).golden()
-
-
-INT8 = quantise_weights({"encoder.layer.0.output.dense.weight": np.eye(3, dtype=np.float32)})
-
-
-def test_an_offer_of_int8_is_opened_and_leaves_the_fingerprint(model: Path) -> None:
-    """Stored vectors stay valid."""
-    before = ModelDirectory.open(model)
-    offered = offer_int8(before, INT8, 0.9995, None)
-    assert (before.int8, offered.fingerprint) == (None, before.fingerprint)
-    assert offered.int8 is not None
-    assert (offered.int8.lowest_golden_cosine, offered.int8.sts_spearman_loss) == (0.9995, None)
-    assert offered.int8_weights() == model / "int8.safetensors"
-
-
-def test_damaged_int8_weights_are_refused_when_they_are_asked_for(model: Path) -> None:
-    """The other precisions are not affected."""
-    offered = offer_int8(ModelDirectory.open(model), INT8, 0.9995, 0.1)
-    (model / "int8.safetensors").write_bytes(b"half")
-    assert ModelDirectory.open(model).int8 is not None
-    with pytest.raises(ModelError, match="export again with --int8"):
-        offered.int8_weights()
-
-
-def test_a_model_without_int8_says_how_to_make_it(model: Path) -> None:
-    """The command is in the message."""
-    with pytest.raises(ModelError, match=r"python -m trainer export .*model --int8"):
-        ModelDirectory.open(model).int8_weights()
-
-
-def test_sealing_again_withdraws_the_offer(model: Path) -> None:
-    """Quantised weights of an earlier export are of another model."""
-    offer_int8(ModelDirectory.open(model), INT8, 0.9995, None)
-    again = seal_model_directory(model, "tiny", 128, TEXTS, GOLDEN)
-    assert again.int8 is None
-    assert not (model / "int8.safetensors").exists()
-
-
-@pytest.mark.parametrize("precisions", [[1], {"int8": {}}, {"int8": 3}, {"int8": {"lowest_golden_cosine": "x"}}])
-def test_a_damaged_offer_is_a_model_error(precisions: object, model: Path) -> None:
-    """No traceback."""
-    manifest = json.loads((model / "kosearch.json").read_text())
-    (model / "kosearch.json").write_text(json.dumps({**manifest, "precisions": precisions}))
-    with pytest.raises(ModelError, match="--int8"):
-        ModelDirectory.open(model)
 
 
 def test_token_ids_of_golden_texts_come_back(model: Path) -> None:

@@ -8,26 +8,19 @@ Source: Devlin et al. 2019 (BERT); names of the tensors as in `transformers.Bert
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 from openvino import opset15 as ops
 
+from encoder_service.engines.bert_weights import BertWeights
 from kosearch.architecture import BertConfig
-from kosearch.errors import ModelError
-from kosearch.int8_weights import Int8Matrix
-
-Weights = Mapping[str, NDArray[np.float32] | Int8Matrix]
 
 _MASKED = -1e4  # far below every attention score, and still a number in bf16
 
 
-def build_bert_graph(config: BertConfig, weights: Weights) -> ov.Model:
+def build_graph(config: BertConfig, weights: BertWeights) -> ov.Model:
     """Build the encoder with free numbers of rows and row tokens. Raises ModelError on a missing or misshapen tensor.
-
-    An Int8Matrix stays int8 in memory and is widened where it is used; the arithmetic is that of the other weights.
 
     Inputs, int32 of shape (rows, row_tokens): `token_ids`; `position_ids`, from 0 for each text; `segment_ids`, equal
     for the tokens of one text and for nothing else in the row.
@@ -47,19 +40,14 @@ def build_bert_graph(config: BertConfig, weights: Weights) -> ov.Model:
 class _Builder:
     """Adds the parts of the graph; every method returns a node."""
 
-    def __init__(self, config: BertConfig, weights: Weights) -> None:
+    def __init__(self, config: BertConfig, weights: BertWeights) -> None:
         self._config = config
         self._weights = weights
-        self._prefix = "bert." if "bert.embeddings.word_embeddings.weight" in weights else ""
 
     def embeddings(self, token_ids: ov.Node, position_ids: ov.Node) -> ov.Node:
-        words = self._matrix("embeddings.word_embeddings.weight", None, self._config.dim)
-        positions = self._tensor("embeddings.position_embeddings.weight", self._config.max_positions, self._config.dim)
-        # Every token is of type 0, so that its row joins the position table: one lookup less at run time.
-        types = self._tensor("embeddings.token_type_embeddings.weight", None, self._config.dim)
         summed = ops.add(
-            self._rows(words, token_ids),
-            ops.gather(ops.constant(positions + types[0]), position_ids, 0),
+            ops.gather(ops.constant(self._weights.words(self._config)), token_ids, 0),
+            ops.gather(ops.constant(self._weights.positions(self._config)), position_ids, 0),
         )
         return self._layer_norm(summed, "embeddings.LayerNorm")
 
@@ -90,24 +78,9 @@ class _Builder:
         return ops.transpose(split, ops.constant([0, 2, 1, 3]))  # (rows, heads, tokens, head_dim)
 
     def _linear(self, hidden: ov.Node, name: str) -> ov.Node:
-        weight = self._matrix(f"{name}.weight", None, None)  # (out, in)
-        bias = self._tensor(f"{name}.bias", weight.shape[0])
-        product = ops.matmul(hidden, self._widened(weight), transpose_a=False, transpose_b=True)
+        weight, bias = self._weights.linear(name)
+        product = ops.matmul(hidden, ops.constant(weight), transpose_a=False, transpose_b=True)
         return ops.add(product, ops.constant(bias))
-
-    def _rows(self, table: NDArray[np.float32] | Int8Matrix, row_ids: ov.Node) -> ov.Node:
-        if not isinstance(table, Int8Matrix):
-            return ops.gather(ops.constant(table), row_ids, 0)
-        # Looked up first and widened then, so that a large vocabulary is never float in memory.
-        values = ops.convert(ops.gather(ops.constant(table.values), row_ids, 0), np.float32)
-        return ops.multiply(values, ops.gather(ops.constant(table.scales[:, None]), row_ids, 0))
-
-    def _widened(self, matrix: NDArray[np.float32] | Int8Matrix) -> ov.Node:
-        if not isinstance(matrix, Int8Matrix):
-            return ops.constant(matrix)
-        # The very pattern in which OpenVINO knows compressed weights, and keeps them so where the CPU allows it.
-        values = ops.convert(ops.constant(matrix.values), np.float32)
-        return ops.multiply(values, ops.constant(matrix.scales[:, None]))
 
     def _layer_norm(self, hidden: ov.Node, name: str) -> ov.Node:
         centred = ops.mvn(
@@ -117,22 +90,5 @@ class _Builder:
             eps=self._config.layer_norm_eps,
             eps_mode="inside_sqrt",
         )
-        scaled = ops.multiply(centred, ops.constant(self._tensor(f"{name}.weight", self._config.dim)))
-        return ops.add(scaled, ops.constant(self._tensor(f"{name}.bias", self._config.dim)))
-
-    def _tensor(self, name: str, *shape: int | None) -> NDArray[np.float32]:
-        tensor = self._matrix(name, *shape)
-        return tensor.dequantised() if isinstance(tensor, Int8Matrix) else tensor
-
-    def _matrix(self, name: str, *shape: int | None) -> NDArray[np.float32] | Int8Matrix:
-        try:
-            tensor = self._weights[self._prefix + name]
-        except KeyError:
-            raise ModelError(
-                f"model.safetensors has no tensor {name!r}; it does not hold the BERT of config.json"
-            ) from None
-        if len(tensor.shape) != len(shape) or any(
-            wanted is not None and wanted != found for wanted, found in zip(shape, tensor.shape, strict=True)
-        ):
-            raise ModelError(f"model.safetensors: {name} has shape {tensor.shape}, config.json asks for {shape}")
-        return tensor if isinstance(tensor, Int8Matrix) else np.ascontiguousarray(tensor, dtype=np.float32)
+        gain, bias = self._weights.layer_norm(name, self._config.dim)
+        return ops.add(ops.multiply(centred, ops.constant(gain)), ops.constant(bias))

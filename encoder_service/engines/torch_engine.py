@@ -1,0 +1,121 @@
+"""The GPU engine: ragged batches through torch. The one engine that needs torch, which `kosearch[gpu]` installs."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from encoder_service.engines.bert_weights import BertWeights
+from encoder_service.engines.cuda_pipeline import CudaPipeline
+from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.engines.ragged import graph_shapes, lay_out, shape_of
+from encoder_service.engines.sentence_bert import read_sentence_bert
+from encoder_service.engines.torch_attention import GroupedAttention
+from encoder_service.engines.torch_bert import TorchBert
+from kosearch.architecture import Architecture
+from kosearch.errors import ModelError
+from kosearch.model_directory import ModelDirectory
+
+Precision = Literal["f32", "bf16", "f16"]
+
+_DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+# Older GPUs emulate bf16.
+_CAPABILITY_WITH_BF16 = (8, 0)
+
+
+def cuda_devices() -> list[str]:
+    """The GPUs that torch can use here, `cuda:0` and so on; CUDA_VISIBLE_DEVICES chooses among them."""
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+
+
+class TorchEngine:
+    """An `AsyncEngine` on one GPU; on the CPU the same computation, without its speed and without overlap.
+
+    precision: of weights and products; sums of LayerNorm and pooling are float32
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        weights: BertWeights,
+        device: torch.device,
+        precision: Precision,
+        max_batch_tokens: int,
+        max_text_tokens: int,
+        *,
+        with_graphs: bool = True,
+    ) -> None:
+        """Bring the model to the device, and make CUDA graphs for batches of up to `max_batch_tokens` there.
+
+        Larger batches, and all of them when not `with_graphs`, run kernel by kernel.
+        """
+        self.precision: Precision = precision
+        self._bert = TorchBert(architecture, weights, device, _DTYPES[precision])
+        shapes = graph_shapes(max_batch_tokens, max_text_tokens) if with_graphs else []
+        self._pipeline = CudaPipeline(self._bert, shapes) if device.type == "cuda" else None
+
+    @classmethod
+    def load(
+        cls,
+        model: ModelDirectory,
+        device: str,
+        precision: Literal["f32", "bf16"] = "bf16",
+        max_batch_tokens: int = 4096,
+        *,
+        with_graphs: bool = True,
+    ) -> "TorchEngine":
+        """Build the engine from a model directory on `cpu` or `cuda:<number>`.
+
+        bf16 becomes f16 on GPUs that have no bf16, f32 on the CPU. Raises ModelError when the model is of another
+        kind, or does not fit into the GPU's memory.
+        """
+        chosen = torch.device(device)
+        architecture, weights = read_sentence_bert(model)
+        try:
+            return cls(
+                architecture,
+                weights,
+                chosen,
+                _choose_precision(chosen, precision),
+                max_batch_tokens,
+                model.max_tokens,
+                with_graphs=with_graphs,
+            )
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"{model.path} does not fit into the memory of {device} ({str(error).splitlines()[0]}); "
+                "lower KOSEARCH_ENCODER__MAX_BATCH_TOKENS, or free the GPU of other processes"
+            ) from error
+
+    @property
+    def dim(self) -> int:
+        """Numbers in an embedding."""
+        return self._bert.dim
+
+    def encode(self, token_ids: Sequence[TokenIds]) -> Embeddings:
+        """Encode texts of 1 to max_tokens tokens in the order given. Returns shape (len(token_ids), dim), unit rows."""
+        return self.submit(token_ids)()
+
+    def submit(self, token_ids: Sequence[TokenIds]) -> Callable[[], Embeddings]:
+        """Begin to encode, as `AsyncEngine`; on the CPU it is over when this returns."""
+        if self._pipeline is not None:
+            return self._pipeline.submit(token_ids)
+        embeddings = self._encode_on_host(token_ids)
+        return lambda: embeddings
+
+    def _encode_on_host(self, token_ids: Sequence[TokenIds]) -> Embeddings:
+        shape = shape_of(token_ids)
+        inputs = np.empty(shape.size, np.int32)
+        lay_out(token_ids, shape, inputs)
+        _, _, bounds = shape.parts
+        with torch.inference_mode():
+            attend = GroupedAttention(inputs[bounds], self._bert.device)
+            embeddings: Embeddings = self._bert.embed(torch.from_numpy(inputs), shape, attend).numpy()
+        return embeddings
+
+
+def _choose_precision(device: torch.device, wanted: Literal["f32", "bf16"]) -> Precision:
+    if device.type == "cpu" or wanted == "f32":
+        return "f32"
+    return "bf16" if torch.cuda.get_device_capability(device) >= _CAPABILITY_WITH_BF16 else "f16"
