@@ -15,6 +15,7 @@ from encoder_service.batcher import Batcher
 from encoder_service.embedding_types import leading
 from encoder_service.engines.engine import Embeddings
 from encoder_service.scheduling import Priority
+from encoder_service.token_forecast import TokenForecast
 from encoder_service.tokeniser import LongText, TokenisedTexts, Tokeniser
 from kosearch.errors import InvalidRequestError
 
@@ -88,6 +89,7 @@ class Encoder:
         self._max_texts = max_texts
         self._prompts = prompts or {}
         self._tracer = tracer
+        self._forecast = TokenForecast(tokeniser.max_tokens)
         self._calls = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -118,11 +120,12 @@ class Encoder:
             raise InvalidRequestError(
                 f"the request has {len(texts):,} texts, {self._max_texts:,} are accepted; send several requests"
             )
-        # Every text has a token at least: much is refused before any work.
-        self._batcher.require_room(len(texts), options.priority, options.deadline_s)
+        # Under overload most calls are refused, and tokenising them would take the cores from the others.
+        self._batcher.require_room(self._forecast.tokens(texts), options.priority, options.deadline_s)
         started, started_ns = time.perf_counter(), time.time_ns()
         tokenised = await self._tokenise(texts, self._prompts.get(options.role, ""), options.long_text)
         tokenise_s = time.perf_counter() - started
+        self._forecast.learn(sum(map(len, texts)), sum(map(len, tokenised.token_ids)))
         deadline_s = None if options.deadline_s is None else options.deadline_s - tokenise_s
         encoding = await self._batcher.encode(tokenised.token_ids, options.priority, options.client, deadline_s)
         embeddings = leading(_of_texts(encoding.embeddings, tokenised), options.dimensions)

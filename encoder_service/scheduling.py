@@ -26,8 +26,8 @@ _AGED_SHARE = 0.25
 # Of the newest batch in the averages of the pace, as for round trips in RFC 6298.
 _MEAN_WEIGHT = 0.125
 _DEVIATION_WEIGHT = 0.25
-# Mean deviations above the mean that a forecast allows for.
-_CAUTION = 2.0
+# Mean deviations above the mean that a forecast allows for, as there.
+_CAUTION = 4.0
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02
 

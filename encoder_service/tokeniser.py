@@ -53,6 +53,11 @@ class Tokeniser:
         self._max_tokens = max_tokens
         self._max_text_bytes = max_text_bytes
 
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that are read of a text, special ones included."""
+        return self._max_tokens
+
     @classmethod
     def load(cls, model: ModelDirectory, max_text_bytes: int) -> "Tokeniser":
         """Read tokenizer.json. Raises ModelError when it cannot be used."""

@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--precision", choices=("bf16", "f32", "int8"), default="bf16", help="bf16: f32 without it")
     parser.add_argument("--peers", type=Path, help="Python of the peers' environment")
     arguments = parser.parse_args()
     configure_logs("benchmark")
@@ -76,20 +77,24 @@ def main() -> None:
     )
 
 
+def _settings(arguments: argparse.Namespace) -> dict[str, str]:
+    return {"KOSEARCH_ENCODER__PRECISION": arguments.precision}
+
+
 def concurrent(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Many callers at once, ours and infinity's in turns; then one alone."""
     done: dict[str, list[dict[str, float]]] = {"kosearch": [], "infinity": []}
     seconds, rounds, peers = arguments.seconds, arguments.rounds, arguments.peers
     with ExitStack() as stack:
-        served = stack.enter_context(running_service(model))
+        served = stack.enter_context(running_service(model, settings=_settings(arguments)))
         url = stack.enter_context(running_infinity(peers, model)) if peers else None
         for _ in range(rounds):
             done["kosearch"].append(asyncio.run(_concurrent_calls(served, texts, seconds)))
             if url is not None:
                 done["infinity"].append(asyncio.run(_concurrent_posts(url, texts, seconds)))
-    engine = CpuEngine.load(ModelDirectory.open(model), "bf16", 0)
+    engine = CpuEngine.load(ModelDirectory.open(model), arguments.precision, 0)
     tokeniser = Tokeniser.load(ModelDirectory.open(model), 1 << 20)
-    with running_service(model) as served:
+    with running_service(model, settings=_settings(arguments)) as served:
         alone = []
         for _ in range(rounds):
             own = _lone_texts_ms(engine, tokeniser, texts, seconds / 2)
@@ -152,7 +157,7 @@ async def _lone_calls_ms(served: Served, texts: list[str], seconds: float) -> fl
 
 def responsiveness(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Queries alone, bulk alone, both, in turns."""
-    with running_service(model) as served:
+    with running_service(model, settings=_settings(arguments)) as served:
         done = [asyncio.run(_responsiveness_round(served, texts, arguments.seconds)) for _ in range(arguments.rounds)]
     return {"queries_per_s": _QUERIES_PER_S, "medians": _medians(done), "rounds": done}
 
@@ -188,7 +193,7 @@ async def _responsiveness_round(served: Served, texts: list[str], seconds: float
 
 def overload(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Ten times what the service answers, each call with a deadline of a second."""
-    with running_service(model) as served:
+    with running_service(model, settings=_settings(arguments)) as served:
         return asyncio.run(_overload(served, texts, arguments.seconds))
 
 
@@ -233,10 +238,10 @@ async def _full_speed(caller: Caller, seconds: float = 5.0) -> float:
 def overhead(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """The engine here against the service, and what calls alone cost."""
     seconds, rounds = arguments.seconds, arguments.rounds
-    engine = CpuEngine.load(ModelDirectory.open(model), "bf16", 0)
+    engine = CpuEngine.load(ModelDirectory.open(model), arguments.precision, 0)
     token_ids = Tokeniser.load(ModelDirectory.open(model), 1 << 20).tokenise(texts).token_ids
     done = []
-    with running_service(model) as served:
+    with running_service(model, settings=_settings(arguments)) as served:
         for _ in range(rounds):
             own = _engine_texts_per_s(engine, token_ids, seconds)
             through = asyncio.run(_message_texts_per_s(served, texts, seconds))
@@ -289,7 +294,7 @@ async def _calls_per_s(served: Served, texts: list[str], seconds: float) -> floa
 
 def endurance(model: Path, texts: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Mixed load for long."""
-    with running_service(model) as served:
+    with running_service(model, settings=_settings(arguments)) as served:
         return asyncio.run(_endurance(served, texts, arguments.seconds))
 
 
