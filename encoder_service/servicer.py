@@ -82,7 +82,12 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         async def read() -> None:
             try:
                 async for request in requests:
-                    await answers.put(asyncio.create_task(self._encode_patiently(request, client)))
+                    answer = asyncio.create_task(self._encode_patiently(request, client))
+                    try:
+                        await answers.put(answer)
+                    except asyncio.CancelledError:  # the client has left while there was no room
+                        answer.cancel()
+                        raise
             finally:  # also when a request cannot be read
                 await answers.put(None)
 

@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--precision", choices=("bf16", "f32", "int8"), default="bf16", help="bf16: f32 without it")
     parser.add_argument("--peers", type=Path, help="Python of the peers' environment")
+    parser.add_argument("--peers-dtype", choices=("float32", "bfloat16"), default="float32")
     arguments = parser.parse_args()
     configure_logs("benchmark")
     texts = read_texts(arguments.data, "sentences", 0)
@@ -87,7 +88,7 @@ def concurrent(model: Path, texts: list[str], arguments: argparse.Namespace) -> 
     seconds, rounds, peers = arguments.seconds, arguments.rounds, arguments.peers
     with ExitStack() as stack:
         served = stack.enter_context(running_service(model, settings=_settings(arguments)))
-        url = stack.enter_context(running_infinity(peers, model)) if peers else None
+        url = stack.enter_context(running_infinity(peers, model, arguments.peers_dtype)) if peers else None
         for _ in range(rounds):
             done["kosearch"].append(asyncio.run(_concurrent_calls(served, texts, seconds)))
             if url is not None:

@@ -78,8 +78,8 @@ def running_service(model: Path, *command: str, settings: Mapping[str, str] | No
 
 
 @contextmanager
-def running_infinity(python: Path, model: Path) -> Iterator[str]:
-    """Run infinity's server on the model, float32 on the CPU, until the block ends. Yields its address."""
+def running_infinity(python: Path, model: Path, dtype: str = "float32") -> Iterator[str]:
+    """Run infinity's server on the model, on the CPU, until the block ends. Yields its address."""
     port = _free_port()
     environment = {
         **os.environ,
@@ -87,7 +87,7 @@ def running_infinity(python: Path, model: Path) -> Iterator[str]:
         **{"HF_HUB_OFFLINE": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1"},
     }
     command = [str(python.with_name("infinity_emb")), "v2", "--model-id", str(model), "--served-model-name", "model"]
-    options = ["--engine", "torch", "--device", "cpu", "--port", str(port), "--no-bettertransformer"]
+    options = ["--engine", "torch", "--device", "cpu", "--port", str(port), "--no-bettertransformer", "--dtype", dtype]
     log = model.parent / "infinity.log"
     with log.open("ab") as output:
         process = subprocess.Popen([*command, *options], env=environment, stdout=output, stderr=output)
