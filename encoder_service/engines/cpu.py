@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from encoder_service.engines.engine import Embeddings, TokenIds
 from encoder_service.engines.openvino_runtime import compile_float, has_bf16
-from encoder_service.engines.packing import PackedRows, Run, choose_packing, lay_out
+from encoder_service.engines.packing import PackedRows, Run, choose_packing, lay_out, split_by_length
 from encoder_service.engines.sentence_bert import read_sentence_bert
 from encoder_service.tokeniser import Tokeniser
 from kosearch.architecture import Pooling
@@ -59,8 +59,16 @@ class CpuEngine:
 
     def encode(self, token_ids: Sequence[TokenIds]) -> Embeddings:
         """Encode texts of 1 to max_tokens tokens in the order given. Returns shape (len(token_ids), dim), unit rows."""
-        lengths = [len(ids) for ids in token_ids]
-        rows = lay_out(token_ids, choose_packing(lengths))
+        parts = split_by_length([len(ids) for ids in token_ids])
+        if len(parts) == 1:
+            return self._encode_together(token_ids)
+        embeddings = np.empty((len(token_ids), self._dim), np.float32)
+        for part in parts:
+            embeddings[part] = self._encode_together([token_ids[text] for text in part])
+        return embeddings
+
+    def _encode_together(self, token_ids: Sequence[TokenIds]) -> Embeddings:
+        rows = lay_out(token_ids, choose_packing([len(ids) for ids in token_ids]))
         hidden = self._run(rows).reshape(-1, self._dim)  # (rows * row_tokens, dim)
         return _unit_rows(hidden[rows.offsets] if self._pooling is Pooling.CLS else _mean_of_texts(hidden, rows))
 

@@ -21,6 +21,9 @@ _SHORT_ROW_STEP = 32
 # lengths, at the same speed, leave less of it.
 _FEW_TOKENS = 1280
 _FITTED_ROWS, _FITTED_ROW_STEP = (80, 192), 16
+# Texts longer than a row of 128 leave much room in rows that the longest of them needs: they are computed in parts of
+# about one length. Of so many tokens a part is hardly slower than a whole batch.
+_PART_TOKENS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,29 @@ class PackedRows:
 Run = Callable[[PackedRows], NDArray[np.float32]]
 
 
+def split_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Which texts to compute together: all, or with long ones among them parts of about one length, shortest first."""
+    if max(lengths) <= _FULL_ROWS[0]:
+        return [list(range(len(lengths)))]
+    parts: list[list[int]] = [[]]
+    tokens = 0
+    for text in sorted(range(len(lengths)), key=lambda text: lengths[text]):
+        if tokens >= _PART_TOKENS:
+            parts.append([])
+            tokens = 0
+        parts[-1].append(text)
+        tokens += lengths[text]
+    return parts
+
+
 def choose_packing(lengths: Sequence[int]) -> Packing:
     """Pack texts into rows that leave little room: one row made to measure for little work, else several."""
     total, longest = sum(lengths), max(lengths)
     if total <= _FULL_ROWS[0] or len(lengths) == 1:
         return pack(lengths, _round_up(total, _SHORT_ROW_STEP))
-    fitting = [row for row in _FULL_ROWS if row >= longest]
-    rows = [fitting[0] if fitting else _round_up(longest, _SHORT_ROW_STEP)]
+    rows = [next((row for row in _FULL_ROWS if row >= longest), _round_up(longest, _SHORT_ROW_STEP))]
+    if longest > _FULL_ROWS[0]:
+        rows.append(_round_up(longest, _FITTED_ROW_STEP))
     if total <= _FEW_TOKENS:
         rows += _fitted_rows(total, longest)
     return min((pack(lengths, row) for row in rows), key=lambda packing: packing.row_count * packing.row_tokens)

@@ -1,11 +1,13 @@
 """Packing: where each token lies."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from encoder_service.engines.packing import choose_packing, lay_out
+from encoder_service.engines.packing import choose_packing, lay_out, split_by_length
 from kosearch.row_packing import pack
 
 ROW = 128
@@ -59,6 +61,27 @@ def test_a_row_holds_the_longest_text(lengths: list[int]) -> None:
     assert (filled <= packing.row_tokens).all()
 
 
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=80))
+def test_texts_are_split_into_parts_of_about_one_length(lengths: list[int]) -> None:
+    parts = split_by_length(lengths)
+    assert sorted(text for part in parts for text in part) == list(range(len(lengths)))
+    for part in parts[:-1]:
+        assert sum(lengths[text] for text in part) >= 1024
+    for shorter, longer in pairwise(parts):
+        assert max(lengths[text] for text in shorter) <= min(lengths[text] for text in longer)
+
+
+def test_sentences_are_computed_together_in_the_order_given() -> None:
+    assert split_by_length([20, 128, 5] * 50) == [list(range(150))]
+
+
+@given(st.lists(st.integers(150, 250), min_size=10, max_size=80))
+def test_documents_leave_little_room(lengths: list[int]) -> None:
+    parts = [[lengths[text] for text in part] for part in split_by_length(lengths)]
+    packings = [choose_packing(part) for part in parts]
+    assert sum(lengths) > 0.75 * sum(packing.row_count * packing.row_tokens for packing in packings)
+
+
 @given(st.lists(st.integers(5, 60), min_size=10, max_size=40))
 def test_few_sentences_leave_little_room(lengths: list[int]) -> None:
     assume(sum(lengths) > ROW)
@@ -77,7 +100,7 @@ def test_few_sentences_leave_little_room(lengths: list[int]) -> None:
         ([129, 5], 144),
         ([24] * 11, 144),
         ([20] * 90, 128),
-        ([20] * 50 + [300], 512),
+        ([20] * 50 + [300], 304),
         ([600], 608),
     ],
 )
