@@ -28,6 +28,8 @@ _MEAN_WEIGHT = 0.125
 _DEVIATION_WEIGHT = 0.25
 # Mean deviations above the mean that a forecast allows for, as there.
 _CAUTION = 4.0
+# Smaller batches tell little of the pace.
+_TELLING_TOKENS = 64
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02
 
@@ -135,10 +137,17 @@ def _add(chosen: list[tuple[Client[C], Part[C]]], client: Client[C], part: Part[
 
 @dataclass(slots=True)
 class Pace:
-    """Seconds that an engine takes for a token: mean and mean deviation over its latest batches. Source: RFC 6298."""
+    """Seconds that an engine takes for a token: mean and mean deviation over its latest batches. Source: RFC 6298.
+
+    A few tokens take as long as many, so a small batch counts for the share of a full one that it is, and a lone
+    sentence only until larger ones are known.
+
+    measured: batches so far, in such shares
+    """
 
     s_per_token: float = 0.0  # 0 until a batch was measured
     deviation: float = 0.0
+    measured: float = 0.0
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -152,12 +161,14 @@ class Pace:
 
     def note(self, tokens: int, elapsed_s: float) -> None:
         """Learn from a batch."""
-        newest = max(elapsed_s, 1e-6) / tokens
-        if not self.s_per_token:
-            self.s_per_token = newest
+        if tokens < _TELLING_TOKENS and self.measured >= 1:
             return
-        self.deviation += _DEVIATION_WEIGHT * (abs(newest - self.s_per_token) - self.deviation)
-        self.s_per_token += _MEAN_WEIGHT * (newest - self.s_per_token)
+        newest = max(elapsed_s, 1e-6) / tokens
+        share = min(1.0, tokens / _LEAST_BATCH_TOKENS)
+        if self.measured >= 1:
+            self.deviation += _DEVIATION_WEIGHT * share * (abs(newest - self.s_per_token) - self.deviation)
+        self.measured += share
+        self.s_per_token += max(_MEAN_WEIGHT * share, share / self.measured) * (newest - self.s_per_token)
 
 
 def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None, *, is_aged: bool = False) -> int:
@@ -183,6 +194,8 @@ def expected_wait_s(own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_to
     """
     if not pace.s_per_token:
         return 0.0
+    if not tokens_ahead:  # a forecast that was too cautious here would let nobody in, and never learn better
+        return own_tokens * pace.s_per_token + _ANSWER_S
     # A call ends with its batch, which is filled up with what comes while it waits.
     beside = min(tokens_ahead, batch_tokens(max_batch_tokens, pace.tokens_per_s))
     wait_s = (own_tokens + tokens_ahead + beside) * pace.cautious_s_per_token

@@ -159,11 +159,28 @@ def test_the_pace_of_even_batches_is_theirs(s_per_token: float, tokens: int, bat
 
 def test_a_forecast_is_cautious_where_batches_are_uneven() -> None:
     pace = Pace()
-    times = [0.01, 0.03] * 20
-    for elapsed_s in times:
-        pace.note(1, elapsed_s)
+    paces = [0.01, 0.03] * 20
+    for s_per_token in paces:
+        pace.note(300, 300 * s_per_token)
     assert pace.s_per_token == pytest.approx(0.02, rel=0.1)
-    assert pace.cautious_s_per_token > max(times)
+    assert pace.cautious_s_per_token > max(paces)
+
+
+def test_batches_of_a_few_tokens_do_not_slow_the_forecast_of_full_ones() -> None:
+    """The canary's text alone takes as long as ten."""
+    pace = Pace()
+    for _ in range(50):
+        for _ in range(3):
+            pace.note(3, 0.005)
+        pace.note(1000, 0.1)
+    assert pace.cautious_s_per_token < 3 * 0.1 / 1000
+
+
+def test_the_first_full_batch_outweighs_small_ones_before_it() -> None:
+    pace = Pace()
+    pace.note(3, 0.005)
+    pace.note(1000, 0.1)
+    assert pace.cautious_s_per_token < 1.5 * 0.1 / 1000
 
 
 def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_batch() -> None:
@@ -171,5 +188,5 @@ def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_ba
     assert expected_wait_s(100, 0, pace, 4096, has_bulk=False) == pytest.approx(0.5 + 0.02)
     assert expected_wait_s(100, 300, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 300 + 256) + 0.02)
     assert expected_wait_s(100, 200, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 200 + 200) + 0.02)
-    assert expected_wait_s(100, 0, pace, 4096, has_bulk=True) == pytest.approx(0.5 * 1.125 + 0.02)
+    assert expected_wait_s(100, 100, pace, 4096, has_bulk=True) == pytest.approx(0.005 * 300 * 1.125 + 0.02)
     assert expected_wait_s(100, 300, Pace(), 4096, has_bulk=True) == 0.0
