@@ -148,9 +148,6 @@ class EngineThread:
                 return False
             running = _Running(lane, batch, self._clock())
             self._running.append(running)
-            # A call wakes one thread; when it brought more than a batch, the engines of other threads are free for it.
-            if self._has_work():
-                self._work.notify_all()
         texts = [ids for part in batch for ids in part.call.token_ids[part.start : part.stop]]
         running.wait = _attempt(partial(lane.submit, texts), len(texts))
         return True
