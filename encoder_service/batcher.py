@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.pace import Pace
 from encoder_service.scheduling import (
     Client,
-    Pace,
     Part,
     Priority,
     batch_tokens,

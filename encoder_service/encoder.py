@@ -123,9 +123,10 @@ class Encoder:
         # Under overload most calls are refused, and tokenising them would take the cores from the others.
         self._batcher.require_room(self._forecast.tokens(texts), options.priority, options.deadline_s)
         started, started_ns = time.perf_counter(), time.time_ns()
-        tokenised = await self._tokenise(texts, self._prompts.get(options.role, ""), options.long_text)
+        characters = sum(map(len, texts))
+        tokenised = await self._tokenise(texts, characters, self._prompts.get(options.role, ""), options.long_text)
         tokenise_s = time.perf_counter() - started
-        self._forecast.learn(sum(map(len, texts)), sum(map(len, tokenised.token_ids)))
+        self._forecast.learn(characters, sum(map(len, tokenised.token_ids)))
         deadline_s = None if options.deadline_s is None else options.deadline_s - tokenise_s
         encoding = await self._batcher.encode(tokenised.token_ids, options.priority, options.client, deadline_s)
         embeddings = leading(_of_texts(encoding.embeddings, tokenised), options.dimensions)
@@ -134,9 +135,11 @@ class Encoder:
             _add_spans(self._tracer, started_ns, timing)
         return Encoded(embeddings, tokenised.token_counts, tokenised.truncated, timing)
 
-    async def _tokenise(self, texts: Sequence[str], prompt: str, long_text: LongText) -> TokenisedTexts:
+    async def _tokenise(
+        self, texts: Sequence[str], characters: int, prompt: str, long_text: LongText
+    ) -> TokenisedTexts:
         """Tokenise in another thread, or here and now when that costs less than to hand the texts over."""
-        if sum(map(len, texts)) <= _FEW_CHARACTERS:
+        if characters <= _FEW_CHARACTERS:
             return self._tokeniser.tokenise(texts, prompt, long_text)
         return await asyncio.get_running_loop().run_in_executor(
             self._tokeniser_threads, self._tokeniser.tokenise, texts, prompt, long_text

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
 
+from encoder_service.pace import Pace
+
 # Tokens that a client has in a batch before it is the next one's turn.
 _TURN_TOKENS = 256
 # A batch keeps the engine for about so long: whoever comes may have to wait for its end.
@@ -23,13 +25,6 @@ _LEAST_BATCH_TOKENS = 256
 # Bulk work that queries have kept waiting for so long gets a batch, of this share of its usual tokens.
 _PATIENCE_S = 0.5
 _AGED_SHARE = 0.25
-# Of the newest batch in the averages of the pace, as for round trips in RFC 6298.
-_MEAN_WEIGHT = 0.125
-_DEVIATION_WEIGHT = 0.25
-# Mean deviations above the mean that a forecast allows for, as there.
-_CAUTION = 4.0
-# Smaller batches tell little of the pace.
-_TELLING_TOKENS = 64
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02
 
@@ -133,42 +128,6 @@ def _add(chosen: list[tuple[Client[C], Part[C]]], client: Client[C], part: Part[
     if chosen and chosen[-1][1].call is part.call:
         part = Part(part.call, chosen.pop()[1].start, part.stop)
     chosen.append((client, part))
-
-
-@dataclass(slots=True)
-class Pace:
-    """Seconds that an engine takes for a token: mean and mean deviation over its latest batches. Source: RFC 6298.
-
-    A few tokens take as long as many, so a small batch counts for the share of a full one that it is, and a lone
-    sentence only until larger ones are known.
-
-    measured: batches so far, in such shares
-    """
-
-    s_per_token: float = 0.0  # 0 until a batch was measured
-    deviation: float = 0.0
-    measured: float = 0.0
-
-    @property
-    def tokens_per_s(self) -> float | None:
-        """The mean rate; None before the first batch."""
-        return 1 / self.s_per_token if self.s_per_token else None
-
-    @property
-    def cautious_s_per_token(self) -> float:
-        """What a token takes, seldom more; 0 before the first batch."""
-        return self.s_per_token + _CAUTION * self.deviation
-
-    def note(self, tokens: int, elapsed_s: float) -> None:
-        """Learn from a batch."""
-        if tokens < _TELLING_TOKENS and self.measured >= 1:
-            return
-        newest = max(elapsed_s, 1e-6) / tokens
-        share = min(1.0, tokens / _LEAST_BATCH_TOKENS)
-        if self.measured >= 1:
-            self.deviation += _DEVIATION_WEIGHT * share * (abs(newest - self.s_per_token) - self.deviation)
-        self.measured += share
-        self.s_per_token += max(_MEAN_WEIGHT * share, share / self.measured) * (newest - self.s_per_token)
 
 
 def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None, *, is_aged: bool = False) -> int:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encoder_service.pace import Pace
 from encoder_service.scheduling import (
     Client,
-    Pace,
     Part,
     Priority,
     batch_tokens,
@@ -146,41 +146,6 @@ def test_a_batch_takes_a_quarter_of_a_second() -> None:
     assert batch_tokens(4096, 4_000.0) == 1_000
     assert batch_tokens(4096, 10.0) == 256
     assert batch_tokens(4096, 4_000.0, is_aged=True) == 250
-
-
-@given(st.floats(1e-6, 1.0), st.integers(1, 5000), st.integers(1, 20))
-def test_the_pace_of_even_batches_is_theirs(s_per_token: float, tokens: int, batches: int) -> None:
-    pace = Pace()
-    for _ in range(batches):
-        pace.note(tokens, tokens * s_per_token)
-    assert pace.tokens_per_s == pytest.approx(1 / s_per_token)
-    assert pace.cautious_s_per_token == pytest.approx(s_per_token)
-
-
-def test_a_forecast_is_cautious_where_batches_are_uneven() -> None:
-    pace = Pace()
-    paces = [0.01, 0.03] * 20
-    for s_per_token in paces:
-        pace.note(300, 300 * s_per_token)
-    assert pace.s_per_token == pytest.approx(0.02, rel=0.1)
-    assert pace.cautious_s_per_token > max(paces)
-
-
-def test_batches_of_a_few_tokens_do_not_slow_the_forecast_of_full_ones() -> None:
-    """The canary's text alone takes as long as ten."""
-    pace = Pace()
-    for _ in range(50):
-        for _ in range(3):
-            pace.note(3, 0.005)
-        pace.note(1000, 0.1)
-    assert pace.cautious_s_per_token < 3 * 0.1 / 1000
-
-
-def test_the_first_full_batch_outweighs_small_ones_before_it() -> None:
-    pace = Pace()
-    pace.note(3, 0.005)
-    pace.note(1000, 0.1)
-    assert pace.cautious_s_per_token < 1.5 * 0.1 / 1000
 
 
 def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_batch() -> None:
