@@ -27,7 +27,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from report import print_report  # the benchmarks are scripts, not a package
-from workload import SHAPES, build_model, count_tokens, read_texts
+from workload import SHAPES, build_model, count_tokens, flops_per_token, read_texts
 
 from kosearch.logs import configure_logs
 
@@ -158,7 +158,7 @@ def measure_limit(shape: str, threads: int) -> float:
             hidden @ up
             widened @ down
     seconds = time.perf_counter() - started
-    return 2 * 4096 * (4 * dim * dim + 2 * dim * wide) / seconds
+    return 4096 * flops_per_token(shape) / SHAPES[shape][0] / seconds
 
 
 def compare(able: list[Contender], folder: Path) -> dict[str, float]:
@@ -179,8 +179,7 @@ def summarise(
     contenders: list[Contender], cosines: dict[str, float], texts: int, tokens: int, limit: float, shape: str
 ) -> dict[str, dict[str, object]]:
     """Medians, ratios to sentence-transformers' default, share of the limit in matrix products."""
-    layers, dim, _, wide = SHAPES[shape]
-    flops = tokens * 2 * layers * (4 * dim * dim + 2 * dim * wide)
+    flops = tokens * flops_per_token(shape)
     default = next((c for c in contenders if c.name == "sentence-transformers" and c.seconds), None)
     figures: dict[str, dict[str, object]] = {}
     for contender in contenders:

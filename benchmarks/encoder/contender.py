@@ -26,6 +26,8 @@ Encode = Callable[[list[str]], Any]
 
 def kosearch(model: Path, threads: int, precision: str) -> Encode:
     """Our engine: tokenised, packed into rows and computed in batches of 4,096 tokens, in arrival order."""
+    from batches import in_batches
+
     from encoder_service.engines.cpu import CpuEngine
     from encoder_service.tokeniser import Tokeniser
     from kosearch.model_directory import ModelDirectory
@@ -38,14 +40,7 @@ def kosearch(model: Path, threads: int, precision: str) -> Encode:
 
     def encode(texts: list[str]) -> Any:
         token_ids = tokeniser.tokenise(texts).token_ids
-        rows, batch, tokens = [], [], 0
-        for ids in token_ids:
-            if tokens + len(ids) > 4096:
-                rows.append(engine.encode(batch))
-                batch, tokens = [], 0
-            batch.append(ids)
-            tokens += len(ids)
-        return np.concatenate([*rows, engine.encode(batch)])
+        return np.concatenate([engine.encode(batch) for batch in in_batches(token_ids, 4096)])
 
     return encode
 

@@ -31,9 +31,10 @@ from sentence_transformers import SentenceTransformer
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from batches import in_batches
 from report import print_report  # the benchmarks are scripts, not a package
 from served import Caller, Calls, Served, running_service
-from workload import SHAPES, build_model, read_texts
+from workload import SHAPES, build_model, flops_per_token, read_texts
 
 from encoder_service.engines.engine import TokenIds
 from encoder_service.engines.torch_engine import TorchEngine
@@ -200,19 +201,6 @@ def encode_ahead(engine: TorchEngine, token_ids: Iterable[TokenIds], max_tokens:
     return np.concatenate([*rows, *(wait() for wait in running)])
 
 
-def in_batches(token_ids: Iterable[TokenIds], max_tokens: int) -> Iterator[list[TokenIds]]:
-    """Texts in their order, in batches of at most `max_tokens`."""
-    batch: list[TokenIds] = []
-    tokens = 0
-    for ids in token_ids:
-        if batch and tokens + len(ids) > max_tokens:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(ids)
-        tokens += len(ids)
-    yield batch
-
-
 def service(served: Served, connections: int, seconds: float) -> Way:
     """The service, asked for as much as it gives."""
     facts: dict[str, object] = {}
@@ -267,12 +255,6 @@ def measure_limit(shape: str, device: str, tokens: int) -> float:
             synchronise(device)
             seconds = time.perf_counter() - started
     return repeats * tokens * flops_per_token(shape) / SHAPES[shape][0] / seconds
-
-
-def flops_per_token(shape: str) -> int:
-    """Of the products with weights, the attention left out."""
-    layers, dim, _, wide = SHAPES[shape]
-    return 2 * layers * (4 * dim * dim + 2 * dim * wide)
 
 
 def synchronise(device: str) -> None:

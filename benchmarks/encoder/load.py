@@ -32,6 +32,7 @@ import httpx
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from batches import in_batches
 from report import print_report  # the benchmarks are scripts, not a package
 from served import Caller, Calls, Served, percentiles_ms, running_infinity, running_service
 from workload import SHAPES, build_model, read_texts
@@ -260,13 +261,7 @@ def overhead(model: Path, texts: list[str], arguments: argparse.Namespace) -> di
 
 def _engine_texts_per_s(engine: CpuEngine, token_ids: list[Any], seconds: float) -> float:
     """Texts per second of the engine alone in batches of up to 4,096 tokens."""
-    batches, tokens = [[]], 0
-    for ids in token_ids:
-        if tokens + len(ids) > 4096:
-            batches.append([])
-            tokens = 0
-        batches[-1].append(ids)
-        tokens += len(ids)
+    batches = list(in_batches(token_ids, 4096))
     count, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < seconds:
         for batch in batches:

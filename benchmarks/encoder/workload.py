@@ -63,6 +63,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
+def flops_per_token(shape: str) -> int:
+    """Of the products with weights, the attention left out."""
+    layers, dim, _, wide = SHAPES[shape]
+    return 2 * layers * (4 * dim * dim + 2 * dim * wide)
+
+
 def count_tokens(model: Path, texts: list[str]) -> int:
     """Real tokens of the texts, special ones included."""
     return sum(Tokeniser.load(ModelDirectory.open(model), 1 << 20).tokenise(texts).token_counts)
