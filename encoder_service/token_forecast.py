@@ -2,26 +2,26 @@
 
 from collections.abc import Sequence
 
-_NEWEST_WEIGHT = 0.1
+# Of what was learned before, at each call.
+_KEPT_SHARE = 0.9
 # A forecast below most of what comes, since nobody may be refused whom the exact count would let in.
 _CAUTION = 0.8
 
 
 class TokenForecast:
-    """Tokens per character of the texts so far, as a moving average."""
+    """Tokens per character of the texts so far; the latest count most, and each by its length."""
 
     def __init__(self, max_tokens: int) -> None:
         """`max_tokens`: no text has more."""
         self._max_tokens = max_tokens
-        self._tokens_per_character = 0.0
+        self._tokens = self._characters = 0.0
 
     def tokens(self, texts: Sequence[str]) -> int:
         """Tokens that these texts have at least, most likely; one each before anything was learned."""
-        per_character = _CAUTION * self._tokens_per_character
+        per_character = _CAUTION * self._tokens / max(self._characters, 1.0)
         return sum(min(self._max_tokens, max(1, int(per_character * len(text)))) for text in texts)
 
     def learn(self, characters: int, tokens: int) -> None:
         """Take the true count of some texts into account."""
-        newest = tokens / max(characters, 1)
-        before = self._tokens_per_character or newest
-        self._tokens_per_character = before + _NEWEST_WEIGHT * (newest - before)
+        self._tokens = _KEPT_SHARE * self._tokens + tokens
+        self._characters = _KEPT_SHARE * self._characters + characters

@@ -18,6 +18,15 @@ def test_even_texts_are_forecast_with_caution(characters: int, tokens: int, call
     assert 0.8 * tokens - 1 <= forecast.tokens(["가" * characters]) <= max(1, tokens)
 
 
+def test_words_alone_do_not_make_sentences_long() -> None:
+    """A word has two special tokens beside it, more than characters perhaps."""
+    forecast = TokenForecast(10_000)
+    for _ in range(20):
+        forecast.learn(1, 3)
+        forecast.learn(1000, 500)
+    assert forecast.tokens(["가" * 1000]) <= 500
+
+
 def test_no_text_has_more_than_the_model_reads() -> None:
     forecast = TokenForecast(256)
     forecast.learn(10, 10)
