@@ -124,13 +124,13 @@ def test_a_worker_typed_by_hand_joins_the_stack(indexed: RunningStack, tmp_path:
         deadline = time.monotonic() + 60
         while "ready" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
-        source = write_documents(tmp_path / "shared.jsonl", 4000)
+        source = write_documents(tmp_path / "shared.jsonl", 3000)
         done = indexed.run("index", str(source), "--collection", "shared", "--wait")
     finally:
         worker.terminate()
         worker.wait(timeout=60)
     assert done.returncode == 0, done.stderr
-    assert indexed.count("shared") == 4000
+    assert indexed.count("shared") == 3000
     assert "partition.indexed" in log.read_text()
 
 
