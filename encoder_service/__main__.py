@@ -42,7 +42,7 @@ def main() -> int:
 def _run(settings: Settings) -> None:
     # gRPC's core writes lines of its own to standard error, about what our errors say better.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # The tokeniser has two threads of ours; its own, one per core, would take the cores from the engine.
+    # The tokeniser has threads of ours, a few or one per core; its own would come on top of them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     chosen = settings.encoder
     check_address(chosen.address, chosen.api_key)

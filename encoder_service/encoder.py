@@ -121,9 +121,10 @@ class Encoder:
                 f"the request has {len(texts):,} texts, {self._max_texts:,} are accepted; send several requests"
             )
         # Under overload most calls are refused, and tokenising them would take the cores from the others.
-        self._batcher.require_room(self._forecast.tokens(texts), options.priority, options.deadline_s)
+        lengths = list(map(len, texts))
+        self._batcher.require_room(self._forecast.tokens(lengths), options.priority, options.deadline_s)
         started, started_ns = time.perf_counter(), time.time_ns()
-        characters = sum(map(len, texts))
+        characters = sum(lengths)
         tokenised = await self._tokenise(texts, characters, self._prompts.get(options.role, ""), options.long_text)
         tokenise_s = time.perf_counter() - started
         self._forecast.learn(characters, sum(map(len, tokenised.token_ids)))

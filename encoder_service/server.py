@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -21,6 +22,7 @@ from opentelemetry.trace import Tracer
 from encoder_service.canary import PAUSE_S, Canary
 from encoder_service.dispatcher import Dispatcher
 from encoder_service.engine_thread import EngineThread
+from encoder_service.engines.engine import AsyncEngine
 from encoder_service.index_servicer import IndexServicer
 from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
 from encoder_service.metrics import Metrics, served_metrics
@@ -49,7 +51,7 @@ from protos.kosearch.v1 import (
 )
 
 _MAX_MESSAGE_BYTES = 64 << 20
-_TOKENISER_THREADS = 2
+_TOKENISER_THREADS_BESIDE_CPU_ENGINE = 2
 _SWITCH_INTERVAL_S = 0.0005
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -150,7 +152,7 @@ def _serve_models(
     stack: AsyncExitStack, settings: Settings, model: LoadedModel, metrics: Metrics, tracer: Tracer | None
 ) -> ModelRegistry:
     """Start an engine thread for each device, with the first model on them."""
-    tokeniser_threads = stack.enter_context(ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise"))
+    tokeniser_threads = stack.enter_context(ThreadPoolExecutor(_count_tokeniser_threads(model), "tokenise"))
     work = threading.Condition()
     engine_threads = [EngineThread(work, asyncio.get_running_loop()) for _ in model.engines]
     # What waits is refused first, then the batches that run are finished, and then their callers hear of it.
@@ -173,6 +175,13 @@ def _serve_models(
     stack.callback(models.stop)
     models.add(model)
     return models
+
+
+def _count_tokeniser_threads(model: LoadedModel) -> int:
+    """All cores where a GPU encodes: it takes more texts than one core can tokenise. Else few: the engine needs them."""
+    if all(isinstance(engine, AsyncEngine) for engine in model.engines):
+        return len(os.sched_getaffinity(0))
+    return _TOKENISER_THREADS_BESIDE_CPU_ENGINE
 
 
 def _build_services(

@@ -122,7 +122,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
     async def _encode(self, request: encoder_pb2.EncodeRequest, options: Options) -> encoder_pb2.EncodeResponse:
         kind = _known(_TYPES, request.embedding_type, "embedding_type")
         served = self._models.get(request.model)
-        encoded = await served.encoder.encode(request.texts, options)
+        encoded = await served.encoder.encode(list(request.texts), options)  # a list: each reading decodes them
         scale = int8_scale(served.golden, options.dimensions) if kind is EmbeddingType.INT8 else 0.0
         return encoder_pb2.EncodeResponse(
             embeddings=to_bytes(encoded.embeddings, kind, scale),

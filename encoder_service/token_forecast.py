@@ -16,10 +16,12 @@ class TokenForecast:
         self._max_tokens = max_tokens
         self._tokens = self._characters = 0.0
 
-    def tokens(self, texts: Sequence[str]) -> int:
-        """Tokens that these texts have at least, most likely; one each before anything was learned."""
+    def tokens(self, characters: Sequence[int]) -> int:
+        """Tokens that texts of so many characters have at least, most likely; one each before anything was learned."""
         per_character = _CAUTION * self._tokens / max(self._characters, 1.0)
-        return sum(min(self._max_tokens, max(1, int(per_character * len(text)))) for text in texts)
+        if max(characters) * per_character <= self._max_tokens:  # mostly so, and a call may have thousands of texts
+            return max(len(characters), int(per_character * sum(characters)))
+        return sum(min(self._max_tokens, max(1, int(per_character * count))) for count in characters)
 
     def learn(self, characters: int, tokens: int) -> None:
         """Take the true count of some texts into account."""

@@ -67,14 +67,25 @@ def running_service(model: Path, *command: str, settings: Mapping[str, str] | No
             [sys.executable, *(command or ("-m", "encoder_service"))], env=environment, stdout=output, stderr=output
         )
     try:
-        with grpc.insecure_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=_START_TIMEOUT_S)
+        if not _is_ready(address, process):
+            raise SystemExit(f"the service did not start; its log: {log.read_text(errors='replace')[-2000:]}")
         yield Served(address, metrics_address, psutil.Process(process.pid))
-    except grpc.FutureTimeoutError:
-        raise SystemExit(f"the service did not start; its log: {log.read_text(errors='replace')[-2000:]}") from None
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _is_ready(address: str, process: "subprocess.Popen[bytes]") -> bool:
+    end = time.monotonic() + _START_TIMEOUT_S
+    with grpc.insecure_channel(address) as channel:
+        ready = grpc.channel_ready_future(channel)
+        while process.poll() is None and time.monotonic() < end:
+            try:
+                ready.result(timeout=0.5)
+            except grpc.FutureTimeoutError:
+                continue
+            return True
+    return False
 
 
 @contextmanager
