@@ -7,8 +7,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from encoder_service.event_loop import run
 from encoder_service.model_loading import load_model
-from encoder_service.server import check_address, run, serve_until_signal
+from encoder_service.server import check_address, serve_until_signal
 from kosearch.errors import KosearchError
 from kosearch.logs import configure_logs
 from kosearch.settings import Settings, load_settings

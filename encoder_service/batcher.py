@@ -15,6 +15,7 @@ from encoder_service.scheduling import (
     Part,
     Priority,
     batch_tokens,
+    bulk_share,
     choose_class,
     choose_parts,
     expected_wait_s,
@@ -142,6 +143,7 @@ class Batcher:
         self._queues = {priority: _ClassQueue() for priority in Priority}
         self._running_tokens = 0
         self._pace = Pace()
+        self._last_query = float("-inf")  # when one came, on the clock
         self._is_open = True
 
     @property
@@ -215,6 +217,8 @@ class Batcher:
         with self._work:
             self.require_room(call.waiting_tokens, priority, deadline_s)
             self._queues[priority].add(call)
+            if priority is Priority.QUERY:
+                self._last_query = call.arrived
             self._work.notify_all()
         try:
             await call.done
@@ -236,8 +240,11 @@ class Batcher:
         if priority is None:
             return []
         now = self._clock()
-        is_aged = priority is Priority.BULK and self._queues[Priority.QUERY].tokens > 0
-        tokens = batch_tokens(self._max_batch_tokens, self._pace.tokens_per_s, is_aged=is_aged)
+        share = 1.0
+        if priority is Priority.BULK:
+            has_queries = self._queues[Priority.QUERY].tokens > 0
+            share = bulk_share(has_queries=has_queries, query_came_s_ago=now - self._last_query)
+        tokens = batch_tokens(self._max_batch_tokens, self._pace.tokens_per_s, share)
         batch = self._queues[priority].take(tokens, now)
         for part in batch:
             if part.call.started is None:

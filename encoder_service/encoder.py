@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +14,9 @@ from encoder_service.batcher import Batcher
 from encoder_service.embedding_types import leading
 from encoder_service.engines.engine import Embeddings
 from encoder_service.scheduling import Priority
+from encoder_service.text_reader import Role, TextReader
 from encoder_service.token_forecast import TokenForecast
-from encoder_service.tokeniser import LongText, TokenisedTexts, Tokeniser
-from kosearch.errors import InvalidRequestError
-
-# Texts of so few characters are tokenised in the event loop: it takes 0.1 ms, and another thread costs more than that.
-_FEW_CHARACTERS = 200
-
-
-class Role(Enum):
-    """What a text is; its value is the name of the prompt that some models want before it."""
-
-    NONE = ""
-    QUERY = "query"
-    DOCUMENT = "document"
+from encoder_service.tokeniser import LongText, TokenisedTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +61,12 @@ class Encoded:
 class Encoder:
     """Tokenises in threads of its own, then waits for the batches."""
 
-    def __init__(
-        self,
-        tokeniser: Tokeniser,
-        tokeniser_threads: Executor,
-        batcher: Batcher,
-        max_texts: int,
-        prompts: Mapping[Role, str] | None = None,
-        tracer: Tracer | None = None,
-    ) -> None:
-        """Make an encoder; `prompts` go before the texts of a role, `tracer` makes spans of the parts of a call."""
-        self._tokeniser = tokeniser
-        self._tokeniser_threads = tokeniser_threads
+    def __init__(self, reader: TextReader, batcher: Batcher, tracer: Tracer | None = None) -> None:
+        """Make an encoder; `tracer` makes spans of the parts of a call."""
+        self._reader = reader
         self._batcher = batcher
-        self._max_texts = max_texts
-        self._prompts = prompts or {}
         self._tracer = tracer
-        self._forecast = TokenForecast(tokeniser.max_tokens)
+        self._forecast = TokenForecast(reader.max_tokens)
         self._calls = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -100,34 +77,39 @@ class Encoder:
         Raises InvalidRequestError on no text, too many, an empty or too long one, dimensions that the model lacks;
         OverloadedError when the queue is full or the deadline too near; UnavailableError when the service stops.
         """
-        self._calls += 1
-        self._is_idle.clear()
-        try:
-            return await self._encode(texts, options)
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self._is_idle.set()
+        with self._counted():
+            self._reader.check_count(texts)
+            # Under overload most calls are refused, and tokenising them would take the cores from the others.
+            lengths = list(map(len, texts))
+            self._batcher.require_room(self._forecast.tokens(lengths), options.priority, options.deadline_s)
+            started = time.perf_counter()
+            characters = sum(lengths)
+            tokenised = await self._reader.read(texts, characters, options.role, options.long_text)
+            self._forecast.learn(characters, sum(map(len, tokenised.token_ids)))
+            return await self._encode(tokenised, options, time.perf_counter() - started)
+
+    async def encode_tokenised(self, tokenised: TokenisedTexts, options: Options, tokenise_s: float) -> Encoded:
+        """Encode texts that somebody has tokenised for this model, in `tokenise_s` seconds; else as `encode`."""
+        with self._counted():
+            return await self._encode(tokenised, options, tokenise_s)
 
     async def until_idle(self) -> None:
         """Wait until every call is answered."""
         await self._is_idle.wait()
 
-    async def _encode(self, texts: Sequence[str], options: Options) -> Encoded:
-        if not texts:
-            raise InvalidRequestError("the request has no text; send at least one")
-        if len(texts) > self._max_texts:
-            raise InvalidRequestError(
-                f"the request has {len(texts):,} texts, {self._max_texts:,} are accepted; send several requests"
-            )
-        # Under overload most calls are refused, and tokenising them would take the cores from the others.
-        lengths = list(map(len, texts))
-        self._batcher.require_room(self._forecast.tokens(lengths), options.priority, options.deadline_s)
-        started, started_ns = time.perf_counter(), time.time_ns()
-        characters = sum(lengths)
-        tokenised = await self._tokenise(texts, characters, self._prompts.get(options.role, ""), options.long_text)
-        tokenise_s = time.perf_counter() - started
-        self._forecast.learn(characters, sum(map(len, tokenised.token_ids)))
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._calls += 1
+        self._is_idle.clear()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._is_idle.set()
+
+    async def _encode(self, tokenised: TokenisedTexts, options: Options, tokenise_s: float) -> Encoded:
+        started_ns = time.time_ns() - int(tokenise_s * 1e9)
         deadline_s = None if options.deadline_s is None else options.deadline_s - tokenise_s
         encoding = await self._batcher.encode(tokenised.token_ids, options.priority, options.client, deadline_s)
         embeddings = leading(_of_texts(encoding.embeddings, tokenised), options.dimensions)
@@ -135,16 +117,6 @@ class Encoder:
         if self._tracer is not None:
             _add_spans(self._tracer, started_ns, timing)
         return Encoded(embeddings, tokenised.token_counts, tokenised.truncated, timing)
-
-    async def _tokenise(
-        self, texts: Sequence[str], characters: int, prompt: str, long_text: LongText
-    ) -> TokenisedTexts:
-        """Tokenise in another thread, or here and now when that costs less than to hand the texts over."""
-        if characters <= _FEW_CHARACTERS:
-            return self._tokeniser.tokenise(texts, prompt, long_text)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._tokeniser_threads, self._tokeniser.tokenise, texts, prompt, long_text
-        )
 
 
 def _add_spans(tracer: Tracer, started_ns: int, timing: Timing) -> None:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from opentelemetry.trace import Tracer
 
 from encoder_service.batcher import Batch, Batcher
-from encoder_service.encoder import Encoder, Role
+from encoder_service.encoder import Encoder
 from encoder_service.engine_thread import EngineThread
 from encoder_service.engines.engine import Engine
 from encoder_service.metrics import Metrics
 from encoder_service.scheduling import Priority
+from encoder_service.text_reader import TextReader, prompts_of
 from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import ConflictError, NotFoundError
 from kosearch.model_directory import ModelDirectory
@@ -101,8 +102,8 @@ class ModelRegistry:
         if directory.name in self._served:
             raise ConflictError(f"the service has a model {directory.name!r} already; unload it first")
         batcher = Batcher(directory.dim, self._max_batch_tokens, self._max_queued_tokens, self._work)
-        prompts = {role: prompt for role in Role if (prompt := directory.prompt(role.value))}
-        encoder = Encoder(loaded.tokeniser, self._tokeniser_threads, batcher, self._max_texts, prompts, self._tracer)
+        reader = TextReader(loaded.tokeniser, self._tokeniser_threads, self._max_texts, prompts_of(directory))
+        encoder = Encoder(reader, batcher, self._tracer)
         served = ServedModel(directory, encoder, batcher, *directory.golden())
         report = partial(_report, self._metrics, directory.name)
         for thread, engine in zip(self._threads, loaded.engines, strict=True):

@@ -25,6 +25,9 @@ _LEAST_BATCH_TOKENS = 256
 # Bulk work that queries have kept waiting for so long gets a batch, of this share of its usual tokens.
 _PATIENCE_S = 0.5
 _AGED_SHARE = 0.25
+# Where queries have come of late more will come; the batch that they may have to wait for is smaller then.
+_OF_LATE_S = 1.0
+_BESIDE_QUERIES_SHARE = 0.75
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02
 
@@ -130,12 +133,19 @@ def _add(chosen: list[tuple[Client[C], Part[C]]], client: Client[C], part: Part[
     chosen.append((client, part))
 
 
-def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None, *, is_aged: bool = False) -> int:
-    """Tokens of a batch: what the engine does in a quarter of a second; a part for bulk work that only `is_aged`."""
+def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None, share: float = 1.0) -> int:
+    """Tokens of a batch: what the engine does in a quarter of a second, or a `share` of that."""
     usual = max_batch_tokens
     if tokens_per_s is not None:
         usual = min(usual, max(_LEAST_BATCH_TOKENS, int(tokens_per_s * _BATCH_S)))
-    return int(usual * _AGED_SHARE) if is_aged else usual
+    return int(usual * share)
+
+
+def bulk_share(*, has_queries: bool, query_came_s_ago: float) -> float:
+    """The share of its usual tokens that a batch of bulk work gets: least while queries wait, and it goes by age."""
+    if has_queries:
+        return _AGED_SHARE
+    return _BESIDE_QUERIES_SHARE if query_came_s_ago < _OF_LATE_S else 1.0
 
 
 def choose_class(*, has_queries: bool, has_bulk: bool, bulk_waits_s: float) -> Priority | None:

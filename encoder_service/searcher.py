@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from opentelemetry.trace import NoOpTracer, Tracer
 from qdrant_client import AsyncQdrantClient, models
 
-from encoder_service.encoder import Encoded, Options, Role
+from encoder_service.encoder import Encoded, Options
+from encoder_service.text_reader import Role
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError
 from kosearch.settings import QdrantSettings
 from kosearch.text import normalise

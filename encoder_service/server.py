@@ -3,18 +3,16 @@
 import asyncio
 import ipaddress
 import os
-import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import grpc
 import structlog
-import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import Tracer
@@ -23,6 +21,9 @@ from encoder_service.canary import PAUSE_S, Canary
 from encoder_service.dispatcher import Dispatcher
 from encoder_service.engine_thread import EngineThread
 from encoder_service.engines.engine import AsyncEngine
+from encoder_service.front_end.orders import Orders
+from encoder_service.front_ends import running_front_ends
+from encoder_service.grpc_options import ALONE_ON_PORT, SERVER_OPTIONS
 from encoder_service.index_servicer import IndexServicer
 from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
 from encoder_service.metrics import Metrics, served_metrics
@@ -31,6 +32,7 @@ from encoder_service.model_registry import LoadedModel, ModelRegistry
 from encoder_service.models_servicer import ModelsServicer
 from encoder_service.searcher import Searcher
 from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
+from encoder_service.tokens_servicer import TokensServicer
 from encoder_service.tracing import tracing
 from kosearch.errors import SettingsError
 from kosearch.graceful_stop import finish_calls, stop_event
@@ -48,21 +50,10 @@ from protos.kosearch.v1 import (
     models_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
+    tokens_pb2_grpc,
 )
 
-_MAX_MESSAGE_BYTES = 64 << 20
 _TOKENISER_THREADS_BESIDE_CPU_ENGINE = 2
-_SWITCH_INTERVAL_S = 0.0005
-_SERVER_OPTIONS = (
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # two services on one port would share the calls between them without a word
-    # A client that is gone without a word is noticed within 80 s; clients may ask every 10 s whether we live.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-)
 
 _log = structlog.get_logger()
 
@@ -73,13 +64,6 @@ class Service:
 
     name: str
     add_to: Callable[[grpc.aio.Server], None]
-
-
-def run(serving: Coroutine[Any, Any, None]) -> None:
-    """Run an event loop for the service until `serving` ends: uvloop's, which takes a tenth less for a call."""
-    # The engine's thread comes back from a batch while the loop is busy with calls, and would wait 5 ms for its turn.
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    uvloop.run(serving)
 
 
 async def serve_until_signal(settings: Settings, model: LoadedModel) -> None:
@@ -108,12 +92,15 @@ async def running_server(settings: Settings, model: LoadedModel, canary_pause_s:
                 CallInterceptor(metrics.count_call),
                 AuthenticationInterceptor(settings.encoder.api_key, settings.encoder.admin_key),
             ),
-            options=_SERVER_OPTIONS,
+            options=(*SERVER_OPTIONS, *ALONE_ON_PORT),
         )
         health_servicer = await _register(server, services)
-        address = _listen(server, settings.encoder.address)
-        await server.start()
-        stack.push_async_callback(_stop, server, health_servicer)
+        if settings.encoder.front_ends:
+            address = await _serve_behind_front_ends(stack, server, health_servicer, settings, models)
+        else:
+            address = _listen(server, settings.encoder.address)
+            await server.start()
+            stack.push_async_callback(_stop, server, health_servicer)
         tell = partial(_tell_health, health_servicer, ["", *(service.name for service in services)])
         canary = asyncio.create_task(Canary(models, tell, canary_pause_s).run(), name="canary")
         stack.push_async_callback(_cancelled, canary)
@@ -178,7 +165,7 @@ def _serve_models(
 
 
 def _count_tokeniser_threads(model: LoadedModel) -> int:
-    """All cores where a GPU encodes: it takes more texts than one core can tokenise. Else few: the engine needs them."""
+    """All cores where a GPU encodes, which takes more texts than one core can tokenise; few beside a CPU engine."""
     if all(isinstance(engine, AsyncEngine) for engine in model.engines):
         return len(os.sched_getaffinity(0))
     return _TOKENISER_THREADS_BESIDE_CPU_ENGINE
@@ -256,6 +243,34 @@ def _listen(server: grpc.aio.Server, address: str) -> str:
             "process (`kosearch down` for a running stack) or set KOSEARCH_ENCODER__ADDRESS"
         ) from error
     return f"{address.rpartition(':')[0]}:{port}"
+
+
+async def _serve_behind_front_ends(
+    stack: AsyncExitStack,
+    server: grpc.aio.Server,
+    health_servicer: health.aio.HealthServicer,
+    settings: Settings,
+    models: ModelRegistry,
+) -> str:
+    """Listen to front-ends alone and start them. Returns the address that they share; they stop before the server."""
+    tokens_pb2_grpc.add_TokensServicer_to_server(TokensServicer(models), server)
+    chosen = settings.encoder
+    folder = stack.enter_context(TemporaryDirectory(prefix="kosearch-"))  # which others cannot enter
+    engine = f"unix:{folder}/engine"
+    server.add_insecure_port(engine)
+    await server.start()
+    stack.push_async_callback(_stop, server, health_servicer)
+    orders = Orders(
+        address=chosen.address,
+        engine=engine,
+        api_key=chosen.api_key,
+        admin_key=chosen.admin_key,
+        max_texts=chosen.max_texts,
+        max_text_bytes=chosen.max_text_bytes,
+        log_level=settings.log.level,
+        log_format=settings.log.format,
+    )
+    return await stack.enter_async_context(running_front_ends(chosen.front_ends, orders))
 
 
 async def _stop(server: grpc.aio.Server, health_servicer: health.aio.HealthServicer) -> None:

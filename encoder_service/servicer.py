@@ -1,53 +1,27 @@
 """The edge: protobuf in, protobuf out. Errors become a status in the interceptor."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf import struct_pb2
 
 from encoder_service.embedding_types import EmbeddingType, int8_scale, to_bytes
-from encoder_service.encoder import Options, Role
-from encoder_service.model_registry import ModelRegistry
+from encoder_service.encoder import Encoded, Options
+from encoder_service.model_registry import ModelRegistry, ServedModel
 from encoder_service.scheduling import Priority
 from encoder_service.searcher import Condition, Hit, Range, Searcher
-from encoder_service.tokeniser import LongText
+from encoder_service.streams import answer_in_order
+from encoder_service.wire import TYPE_NUMBERS, client_of, embedding_type_of, long_text_of, priority_of, role_of
 from kosearch import __version__
 from kosearch.errors import InvalidRequestError, OverloadedError
 from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc, search_pb2, search_pb2_grpc
 
 T = TypeVar("T")
 
-_PRIORITIES: dict[int, Priority] = {
-    encoder_pb2.PRIORITY_QUERY: Priority.QUERY,
-    encoder_pb2.PRIORITY_BULK: Priority.BULK,
-}
-_ROLES: dict[int, Role] = {
-    encoder_pb2.ROLE_UNSPECIFIED: Role.NONE,
-    encoder_pb2.ROLE_QUERY: Role.QUERY,
-    encoder_pb2.ROLE_DOCUMENT: Role.DOCUMENT,
-}
-_TYPE_NUMBERS = {
-    EmbeddingType.FLOAT32: encoder_pb2.EMBEDDING_TYPE_FLOAT32,
-    EmbeddingType.FLOAT16: encoder_pb2.EMBEDDING_TYPE_FLOAT16,
-    EmbeddingType.INT8: encoder_pb2.EMBEDDING_TYPE_INT8,
-    EmbeddingType.BINARY: encoder_pb2.EMBEDDING_TYPE_BINARY,
-}
-_TYPES: dict[int, EmbeddingType] = {
-    encoder_pb2.EMBEDDING_TYPE_UNSPECIFIED: EmbeddingType.FLOAT32,
-    **{number: kind for kind, number in _TYPE_NUMBERS.items()},
-}
-_LONG_TEXTS: dict[int, LongText] = {
-    encoder_pb2.LONG_TEXT_UNSPECIFIED: LongText.TRUNCATE,
-    encoder_pb2.LONG_TEXT_TRUNCATE: LongText.TRUNCATE,
-    encoder_pb2.LONG_TEXT_ERROR: LongText.ERROR,
-    encoder_pb2.LONG_TEXT_MEAN_OF_CHUNKS: LongText.MEAN_OF_CHUNKS,
-}
-# Requests of one stream that are on their way at once: enough to keep the engine busy, few enough to hold back a
-# client that sends faster than the engine encodes.
-_STREAM_WINDOW = 8
-_CLIENT_KEY = "x-client-id"
 # A stream waits for room where a call is refused.
 _LONGEST_PAUSE_S = 1.0
 
@@ -69,41 +43,17 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
 
     async def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:  # noqa: N802
         """Encode texts."""
-        options = _options(request, Priority.QUERY, _client_of(context), context.time_remaining())
+        options = _options(request, Priority.QUERY, client_of(context), context.time_remaining())
         return await self._encode(request, options)
 
     async def EncodeStream(  # noqa: N802
         self, requests: AsyncIterator[encoder_pb2.EncodeRequest], context: Any
     ) -> AsyncIterator[encoder_pb2.EncodeResponse]:
         """Encode request after request; a few are on their way at once."""
-        answers: asyncio.Queue[asyncio.Task[encoder_pb2.EncodeResponse] | None] = asyncio.Queue(_STREAM_WINDOW)
-        client = _client_of(context)
-
-        async def read() -> None:
-            try:
-                async for request in requests:
-                    answer = asyncio.create_task(self._encode_patiently(request, client))
-                    try:
-                        await answers.put(answer)
-                    except asyncio.CancelledError:  # the client has left while there was no room
-                        answer.cancel()
-                        raise
-            finally:  # also when a request cannot be read
-                await answers.put(None)
-
-        reading = asyncio.create_task(read())
-        try:
-            while (answer := await answers.get()) is not None:
-                try:
-                    yield await answer
-                finally:
-                    answer.cancel()
-            await reading
-        finally:
-            reading.cancel()
-            while not answers.empty():
-                if (left := answers.get_nowait()) is not None:
-                    left.cancel()
+        answer = partial(self._encode_patiently, client=client_of(context))
+        async with aclosing(answer_in_order(requests, answer)) as responses:
+            async for response in responses:
+                yield response
 
     async def Info(self, request: encoder_pb2.InfoRequest, context: Any) -> encoder_pb2.InfoResponse:  # noqa: N802
         """Tell model and limits."""
@@ -120,60 +70,54 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
         )
 
     async def _encode(self, request: encoder_pb2.EncodeRequest, options: Options) -> encoder_pb2.EncodeResponse:
-        kind = _known(_TYPES, request.embedding_type, "embedding_type")
+        kind = embedding_type_of(request.embedding_type)
         served = self._models.get(request.model)
-        encoded = await served.encoder.encode(list(request.texts), options)  # a list: each reading decodes them
-        scale = int8_scale(served.golden, options.dimensions) if kind is EmbeddingType.INT8 else 0.0
-        return encoder_pb2.EncodeResponse(
-            embeddings=to_bytes(encoded.embeddings, kind, scale),
-            dim=encoded.embeddings.shape[1],
-            token_counts=encoded.token_counts,
-            truncated=encoded.truncated,
-            model_fingerprint=served.directory.fingerprint,
-            embedding_type=_TYPE_NUMBERS[kind],
-            scale=scale,
-            model_name=served.directory.name,
-            timing=encoder_pb2.Timing(
-                tokenise_s=encoded.timing.tokenise_s, queue_s=encoded.timing.queue_s, encode_s=encoded.timing.encode_s
-            ),
-        )
+        texts = list(request.texts)  # each reading of the field decodes them
+        return encode_response(served, await served.encoder.encode(texts, options), kind, options)
 
     async def _encode_patiently(self, request: encoder_pb2.EncodeRequest, client: str) -> encoder_pb2.EncodeResponse:
-        """Wait for room where a single call would be refused."""
         options = _options(request, Priority.BULK, client, None)
-        while True:
-            try:
-                return await self._encode(request, options)
-            except OverloadedError as error:
-                await asyncio.sleep(min(error.retry_after_s, _LONGEST_PAUSE_S))
+        return await patiently(lambda: self._encode(request, options))
+
+
+async def patiently(encode: Callable[[], Awaitable[T]]) -> T:
+    """Wait for room where a single call would be refused."""
+    while True:
+        try:
+            return await encode()
+        except OverloadedError as error:
+            await asyncio.sleep(min(error.retry_after_s, _LONGEST_PAUSE_S))
+
+
+def encode_response(
+    served: ServedModel, encoded: Encoded, kind: EmbeddingType, options: Options
+) -> encoder_pb2.EncodeResponse:
+    """The answer to whoever asked."""
+    scale = int8_scale(served.golden, options.dimensions) if kind is EmbeddingType.INT8 else 0.0
+    return encoder_pb2.EncodeResponse(
+        embeddings=to_bytes(encoded.embeddings, kind, scale),
+        dim=encoded.embeddings.shape[1],
+        token_counts=encoded.token_counts,
+        truncated=encoded.truncated,
+        model_fingerprint=served.directory.fingerprint,
+        embedding_type=TYPE_NUMBERS[kind],
+        scale=scale,
+        model_name=served.directory.name,
+        timing=encoder_pb2.Timing(
+            tokenise_s=encoded.timing.tokenise_s, queue_s=encoded.timing.queue_s, encode_s=encoded.timing.encode_s
+        ),
+    )
 
 
 def _options(request: encoder_pb2.EncodeRequest, usual: Priority, client: str, deadline_s: float | None) -> Options:
     return Options(
-        role=_known(_ROLES, request.role, "role"),
-        priority=_known({encoder_pb2.PRIORITY_UNSPECIFIED: usual, **_PRIORITIES}, request.priority, "priority"),
+        role=role_of(request.role),
+        priority=priority_of(request.priority, usual),
         dimensions=request.dimensions,
-        long_text=_known(_LONG_TEXTS, request.long_text, "long_text"),
+        long_text=long_text_of(request.long_text),
         client=client,
         deadline_s=deadline_s,
     )
-
-
-def _known(meanings: Mapping[int, T], number: int, field: str) -> T:
-    try:
-        return meanings[number]
-    except KeyError:
-        raise InvalidRequestError(
-            f"{field} {number} is unknown to this version; the client is newer, or wrong"
-        ) from None
-
-
-def _client_of(context: Any) -> str:
-    """Whose turn a call takes: the name it gives itself, else its connection."""
-    for key, value in context.invocation_metadata() or ():
-        if key == _CLIENT_KEY:
-            return str(value)
-    return str(context.peer())
 
 
 class SearchServicer(search_pb2_grpc.SearchServicer):

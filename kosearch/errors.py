@@ -4,6 +4,7 @@ KosearchError
 ├── InvalidRequestError      the caller's input is wrong; asking again does not help
 ├── NotFoundError            a collection, job or file that does not exist
 ├── ConflictError            the state does not allow it: another model, another dimension, a second stack
+├── OutdatedError            the caller acts on an earlier state; look again, then ask again
 ├── LeaseLostError           another worker has taken over the work; nothing is wrong
 ├── UnauthenticatedError     no API key, or a wrong one
 ├── OverloadedError          a queue is full; ask again after `retry_after_s`
@@ -30,6 +31,10 @@ class NotFoundError(KosearchError):
 
 class ConflictError(KosearchError):
     """The present state does not allow what was asked."""
+
+
+class OutdatedError(KosearchError):
+    """The caller acts on an earlier state."""
 
 
 class LeaseLostError(KosearchError):

@@ -19,8 +19,9 @@ def stop_event() -> asyncio.Event:
     return stopping
 
 
-async def finish_calls(server: grpc.aio.Server, health: HealthServicer) -> None:
+async def finish_calls(server: grpc.aio.Server, health: HealthServicer | None = None) -> None:
     """Say that the server stops, finish every call that has arrived, and stop it; cancels what takes over 5 s."""
-    await health.enter_graceful_shutdown()
+    if health is not None:
+        await health.enter_graceful_shutdown()
     await asyncio.sleep(_TAKE_ARRIVED_S)
     await server.stop(_GRACE_S)

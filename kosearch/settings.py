@@ -59,6 +59,13 @@ class EncoderSettings(_Section):
         "without bf16, refused for a model whose golden embeddings it changes",
     )
     threads: int = Field(0, ge=0, le=256, description="threads of the CPU engine; 0: one per core")
+    front_ends: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="processes that take calls and tokenise before the one that encodes: for GPUs, which take more "
+        "texts than one process can hand them; 0: that one does it itself",
+    )
     max_batch_tokens: int = Field(4096, ge=256, le=1_048_576, description="tokens in one batch of the engine")
     max_queued_tokens: int = Field(
         262_144, ge=1024, le=1 << 28, description="tokens waiting before calls are refused with RESOURCE_EXHAUSTED"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.event_loop import run
 from encoder_service.model_registry import LoadedModel
-from encoder_service.server import run, running_server
+from encoder_service.server import running_server
 from encoder_service.tokeniser import Tokeniser
 from kosearch.logs import configure_logs
 from kosearch.model_directory import ModelDirectory

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoder_service.engines.engine import Embeddings, TokenIds
-from encoder_service.engines.ragged import BatchShape, choose_shape, lay_out, shape_of
+from encoder_service.engines.ragged import SHORT_TEXT_TOKENS, BatchShape, choose_shape, lay_out, shape_of
 from encoder_service.engines.torch_attention import Attend, GroupedAttention, has_varlen_attention, varlen_attention
 from encoder_service.engines.torch_bert import TorchBert
 
@@ -27,12 +27,19 @@ from encoder_service.engines.torch_bert import TorchBert
 class CudaPipeline:
     """The batches of one model on one GPU, in the order of their submission. For one thread at a time."""
 
-    def __init__(self, bert: TorchBert, shapes: Sequence[BatchShape]) -> None:
+    def __init__(
+        self,
+        bert: TorchBert,
+        shapes: Sequence[BatchShape],
+        attend_in_short_texts: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None,
+    ) -> None:
         """Take a model on a GPU and make graphs of these ascending shapes, of none where attention does not allow it.
 
+        attend_in_short_texts: as `fused_kernels` has it; None where it cannot be had
         Raises torch.OutOfMemoryError.
         """
         self._bert = bert
+        self._attend_in_short_texts = attend_in_short_texts
         self._has_varlen = has_varlen_attention(bert.device, bert.dtype, bert.dim // bert.heads)
         self._free: list[_Slot] = []
         with torch.cuda.device(bert.device):
@@ -79,7 +86,10 @@ class CudaPipeline:
         return self._bert.embed(inputs, shape, self._attend(shape, inputs, slot.host_inputs[: shape.size].numpy()))
 
     def _attend(self, shape: BatchShape, inputs: Tensor, host_inputs: NDArray[np.int32]) -> Attend:
-        _, _, bounds = shape.parts
+        _, positions, bounds = shape.parts
+        attend = self._attend_in_short_texts
+        if attend is not None and shape.longest <= SHORT_TEXT_TOKENS:
+            return lambda query, key, value: attend(query, key, value, inputs[positions])
         if self._has_varlen:
             return varlen_attention(inputs[bounds], shape.longest)
         return GroupedAttention(host_inputs[bounds], self._bert.device)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from encoder_service.engines.engine import TokenIds
 
-# A block of FlashAttention-2 computes so many queries of one text. A graph starts the blocks that its longest text
-# may need for every text, so that sentences have graphs of their own, of one block a text.
-_ATTENTION_BLOCK = 128
+# Texts of up to so many tokens have graphs of their own, and an attention of their own where there is one. A block of
+# FlashAttention-2 computes so many queries of one text, and a graph starts for every text the blocks that its longest
+# may need.
+SHORT_TEXT_TOKENS = 128
 _SMALLEST_BATCH = 64  # tokens; below this a product takes as long as it does at 64
 # Sentences have about 20 tokens and short queries 8. A text more costs a row of the pooling, a token too few the graph.
 _TOKENS_PER_TEXT = 8
@@ -57,7 +58,7 @@ def graph_shapes(max_batch_tokens: int, max_text_tokens: int) -> list[BatchShape
     So a batch is filled up by a third of its tokens at most.
     """
     totals = sorted({*_steps(max_batch_tokens), max_batch_tokens})
-    longest = sorted({min(_ATTENTION_BLOCK, max_text_tokens), max_text_tokens})
+    longest = sorted({min(SHORT_TEXT_TOKENS, max_text_tokens), max_text_tokens})
     return [
         BatchShape(tokens, max(tokens // _TOKENS_PER_TEXT, 1), most)
         for tokens in totals

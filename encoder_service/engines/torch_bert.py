@@ -6,6 +6,7 @@ and attention stays inside of each (`torch_attention`).
 Source: Devlin et al. 2019 (BERT); without padding as in Zhai et al. 2023 (ByteTransformer).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from kosearch.architecture import Architecture, BertConfig, Pooling
 
 
 @dataclass(frozen=True, slots=True)
-class _Linear:
+class Linear:
     """Weight (out, in) and bias (out,)."""
 
     weight: Tensor
@@ -32,7 +33,7 @@ class _Linear:
 
 
 @dataclass(frozen=True, slots=True)
-class _LayerNorm:
+class LayerNorm:
     """Gain and bias, (dim,). Mean and variance are computed in float32, whatever the number format."""
 
     gain: Tensor
@@ -44,28 +45,53 @@ class _LayerNorm:
 
 
 @dataclass(frozen=True, slots=True)
+class Kernels:
+    """What can be computed in one kernel or in several.
+
+    add_norm: LayerNorm of a sum; both (tokens, dim)
+    widen: GELU of a product, (tokens, dim) to (tokens, wide)
+    """
+
+    add_norm: Callable[[Tensor, Tensor, LayerNorm], Tensor]
+    widen: Callable[[Tensor, Linear], Tensor]
+
+
+# As torch has it: GELU by erf and not its approximation.
+PLAIN_KERNELS = Kernels(
+    add_norm=lambda hidden, residual, norm: norm(hidden + residual),
+    widen=lambda hidden, linear: functional.gelu(linear(hidden)),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class _Layer:
     """The weights of a layer; `qkv` computes queries, keys and values in one product."""
 
-    qkv: _Linear
-    attended: _Linear
-    attended_norm: _LayerNorm
-    widen: _Linear
-    narrow: _Linear
-    norm: _LayerNorm
+    qkv: Linear
+    attended: Linear
+    attended_norm: LayerNorm
+    widen: Linear
+    narrow: Linear
+    norm: LayerNorm
 
 
 class TorchBert:
     """The model's weights on one device. Stateless: whoever calls decides on stream and graph."""
 
     def __init__(
-        self, architecture: Architecture, weights: BertWeights, device: torch.device, dtype: torch.dtype
+        self,
+        architecture: Architecture,
+        weights: BertWeights,
+        device: torch.device,
+        dtype: torch.dtype,
+        kernels: Kernels = PLAIN_KERNELS,
     ) -> None:
         """Copy the weights to the device as `dtype`. Raises ModelError on a missing or misshapen tensor."""
         self.device = device
         self.dtype = dtype
         self.dim = architecture.bert.dim
         self.heads = architecture.bert.heads
+        self._kernels = kernels
         self._pooling = architecture.pooling
         reader = _Reader(architecture.bert, weights, device, dtype)
         self._words, self._positions = reader.tables()
@@ -87,9 +113,9 @@ class TorchBert:
     def _run_layer(self, layer: _Layer, hidden: Tensor, attend: Attend) -> Tensor:
         qkv = layer.qkv(hidden).view(len(hidden), 3, self.heads, -1)  # (tokens, 3, heads, head_dim)
         mixed = attend(*qkv.unbind(1)).reshape(hidden.shape)
-        hidden = layer.attended_norm(layer.attended(mixed) + hidden)
-        widened = functional.gelu(layer.widen(hidden))  # (tokens, wide), by erf and not its approximation
-        return layer.norm(layer.narrow(widened) + hidden)
+        hidden = self._kernels.add_norm(layer.attended(mixed), hidden, layer.attended_norm)
+        widened = self._kernels.widen(hidden, layer.widen)  # (tokens, wide)
+        return self._kernels.add_norm(layer.narrow(widened), hidden, layer.norm)
 
     def _pool(self, hidden: Tensor, bounds: Tensor) -> Tensor:
         """From (tokens, dim) to (texts, dim), float32."""
@@ -117,7 +143,7 @@ class _Reader:
         parts = [self.weights.linear(f"{name}.attention.self.{part}") for part in ("query", "key", "value")]
         weight, bias = (self._tensor(np.concatenate(tensors)) for tensors in zip(*parts, strict=True))
         return _Layer(
-            qkv=_Linear(weight, bias),  # (3 * dim, dim), (3 * dim,)
+            qkv=Linear(weight, bias),  # (3 * dim, dim), (3 * dim,)
             attended=self._linear(f"{name}.attention.output.dense"),
             attended_norm=self.layer_norm(f"{name}.attention.output.LayerNorm"),
             widen=self._linear(f"{name}.intermediate.dense"),
@@ -125,13 +151,13 @@ class _Reader:
             norm=self.layer_norm(f"{name}.output.LayerNorm"),
         )
 
-    def layer_norm(self, name: str) -> _LayerNorm:
+    def layer_norm(self, name: str) -> LayerNorm:
         gain, bias = map(self._tensor, self.weights.layer_norm(name, self.config.dim))
-        return _LayerNorm(gain, bias, self.config.layer_norm_eps)
+        return LayerNorm(gain, bias, self.config.layer_norm_eps)
 
-    def _linear(self, name: str) -> _Linear:
+    def _linear(self, name: str) -> Linear:
         weight, bias = map(self._tensor, self.weights.linear(name))
-        return _Linear(weight, bias)
+        return Linear(weight, bias)
 
     def _tensor(self, tensor: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(tensor).to(self.device, self.dtype)

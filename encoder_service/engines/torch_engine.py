@@ -9,10 +9,11 @@ import torch
 from encoder_service.engines.bert_weights import BertWeights
 from encoder_service.engines.cuda_pipeline import CudaPipeline
 from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.engines.fused_kernels import load_fused_kernels
 from encoder_service.engines.ragged import graph_shapes, lay_out, shape_of
 from encoder_service.engines.sentence_bert import read_sentence_bert
 from encoder_service.engines.torch_attention import GroupedAttention
-from encoder_service.engines.torch_bert import TorchBert
+from encoder_service.engines.torch_bert import PLAIN_KERNELS, TorchBert
 from kosearch.architecture import Architecture
 from kosearch.errors import ModelError
 from kosearch.model_directory import ModelDirectory
@@ -51,9 +52,12 @@ class TorchEngine:
         Larger batches, and all of them when not `with_graphs`, run kernel by kernel.
         """
         self.precision: Precision = precision
-        self._bert = TorchBert(architecture, weights, device, _DTYPES[precision])
+        dtype = _DTYPES[precision]
+        fused = load_fused_kernels(device) if device.type == "cuda" and precision != "f32" else None
+        self._bert = TorchBert(architecture, weights, device, dtype, PLAIN_KERNELS if fused is None else fused.layer)
         shapes = graph_shapes(max_batch_tokens, max_text_tokens) if with_graphs else []
-        self._pipeline = CudaPipeline(self._bert, shapes) if device.type == "cuda" else None
+        attend = None if fused is None else fused.attend_in_short_texts
+        self._pipeline = CudaPipeline(self._bert, shapes, attend) if device.type == "cuda" else None
 
     @classmethod
     def load(

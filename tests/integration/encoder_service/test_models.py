@@ -26,8 +26,9 @@ async def encode(channel: grpc.aio.Channel, model: str = "") -> encoder_pb2.Enco
     return await encoder_pb2_grpc.EncoderStub(channel).Encode(request, timeout=30)
 
 
+@pytest.mark.parametrize("front_ends", [0, 2])
 async def test_a_model_takes_anothers_place_without_a_failed_call(
-    serve: Any, tiny_model: Any, other: Any, make_ids: Any
+    serve: Any, tiny_model: Any, other: Any, make_ids: Any, front_ends: int
 ) -> None:
     answers: list[encoder_pb2.EncodeResponse] = []
     is_over = asyncio.Event()
@@ -36,7 +37,7 @@ async def test_a_model_takes_anothers_place_without_a_failed_call(
         while not is_over.is_set():
             answers.append(await encode(channel))
 
-    async with serve(admin_key="secret of few") as channel:
+    async with serve(admin_key="secret of few", front_ends=front_ends) as channel:
         models = models_pb2_grpc.ModelsStub(channel)
         callers = [asyncio.create_task(ask_all_the_time(channel)) for _ in range(4)]
         loaded = await models.LoadModel(models_pb2.LoadModelRequest(name="other-bert"), timeout=60, metadata=ADMIN)

@@ -10,9 +10,10 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from encoder_service.batcher import Batcher
-from encoder_service.encoder import Encoded, Encoder, Options, Role
+from encoder_service.encoder import Encoded, Encoder, Options
 from encoder_service.engine_thread import EngineThread
 from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.text_reader import Role, TextReader
 from encoder_service.tokeniser import LongText, Tokeniser
 from kosearch.errors import InvalidRequestError
 
@@ -47,7 +48,7 @@ async def encode_with(texts: Sequence[str], options: Options, max_text_bytes: in
     engine_thread.add(batcher, CountingEngine())
     engine_thread.start()
     with ThreadPoolExecutor(1) as thread:
-        encoder = Encoder(tokeniser(max_text_bytes), thread, batcher, 3, {Role.QUERY: "질문 문장: "})
+        encoder = Encoder(TextReader(tokeniser(max_text_bytes), thread, 3, {Role.QUERY: "질문 문장: "}), batcher)
         try:
             return await encoder.encode(texts, options)
         finally:

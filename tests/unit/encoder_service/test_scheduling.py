@@ -13,6 +13,7 @@ from encoder_service.scheduling import (
     Part,
     Priority,
     batch_tokens,
+    bulk_share,
     choose_class,
     choose_parts,
     expected_wait_s,
@@ -145,7 +146,14 @@ def test_a_batch_takes_a_quarter_of_a_second() -> None:
     assert batch_tokens(4096, 100_000.0) == 4096
     assert batch_tokens(4096, 4_000.0) == 1_000
     assert batch_tokens(4096, 10.0) == 256
-    assert batch_tokens(4096, 4_000.0, is_aged=True) == 250
+    assert batch_tokens(4096, 4_000.0, share=0.25) == 250
+
+
+def test_bulk_work_gets_smaller_batches_while_queries_come_and_small_ones_while_they_wait() -> None:
+    alone = bulk_share(has_queries=False, query_came_s_ago=float("inf"))
+    beside = bulk_share(has_queries=False, query_came_s_ago=0.5)
+    aged = bulk_share(has_queries=True, query_came_s_ago=0.0)
+    assert 0 < aged < beside < alone == 1.0
 
 
 def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_batch() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 
-from encoder_service.encoder import Encoded, Options, Role, Timing
+from encoder_service.encoder import Encoded, Options, Timing
 from encoder_service.searcher import Condition, Range, Searcher
+from encoder_service.text_reader import Role
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import QdrantSettings
