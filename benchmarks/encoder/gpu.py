@@ -3,9 +3,10 @@
     python benchmarks/encoder/gpu.py [--shape A B] [--texts sentences documents] [--rounds 3] [--data DIRECTORY]
 
 Shapes and texts are those of bulk.py, the texts over and over until they are `--count`. The ways take turns in each
-round. Of ours, `ids ready` leaves out the tokeniser, and `service` is a process of its own that gets its texts by
-EncodeStream from this one; its `client_cpu` near 1 means that this process was the wall. The limit is what torch
-reaches in bf16 at the products of the layers' own shapes in the same run. `--device cpu` is a trial of this script.
+round. Of ours, `ids ready` leaves out the tokeniser, `kernels of torch` our own kernels too, and `service` is a process
+of its own, or several, that gets its texts by EncodeStream from this one; its `client_cpu` near 1 means that this
+process was the wall. The limit is what torch reaches in bf16 at the products of the layers' own shapes in the same run.
+`--device cpu` is a trial of this script.
 """
 
 import argparse
@@ -47,6 +48,7 @@ _COUNTS = {"sentences": 10_000, "documents": 2_000}
 _COMPARED = 64
 _LIMIT_REPEATS = 20
 _CONNECTIONS = {"cuda": 8, "cpu": 1}
+_CONNECTIONS_TO_FRONT_ENDS = {"cuda": 32, "cpu": 2}  # the kernel deals them out at random
 _TOKENISED_AT_ONCE = 1024
 _TEXTS_A_MESSAGE = {"sentences": 128, "documents": 32}
 _REFERENCE = "sentence-transformers f32"
@@ -73,11 +75,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of load on the service in each round")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--max-batch-tokens", type=int, default=16_384)
+    parser.add_argument("--front-ends", type=int, default=8)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
     configure_logs("benchmark")
     figures = {shape: measure_shape(shape, arguments) for shape in arguments.shape}
-    print_table(figures)
     print_report(
         "encoder/gpu",
         {
@@ -99,9 +101,15 @@ def measure_shape(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "KOSEARCH_ENCODER__MAX_QUEUED_TOKENS": str(1 << 20),
         }
         served = stack.enter_context(running_service(model, settings=settings))
-        ways = build_ways(model, served, arguments)
+        settings |= {"KOSEARCH_ENCODER__FRONT_ENDS": str(arguments.front_ends)}
+        behind_front_ends = stack.enter_context(running_service(model, settings=settings))
+        ways = build_ways(model, served, behind_front_ends, arguments)
         tokeniser = Tokeniser.load(ModelDirectory.open(model), 1 << 20)
-        return {kind: measure_texts(kind, ways, tokeniser, shape, arguments) for kind in arguments.texts}
+        figures = {}
+        for kind in arguments.texts:
+            figures[kind] = measure_texts(kind, ways, tokeniser, shape, arguments)
+            print_table(f"{shape}, {kind}", figures[kind])  # at once: GPUs are lent by the minute
+        return figures
 
 
 def measure_texts(
@@ -131,17 +139,19 @@ def measure_texts(
     }
 
 
-def build_ways(model: Path, served: Served, arguments: argparse.Namespace) -> dict[str, Way]:
+def build_ways(model: Path, served: Served, behind_front_ends: Served, arguments: argparse.Namespace) -> dict[str, Way]:
     """Every way to encode, loaded."""
     half = {"dtype": torch.bfloat16}
     flash = {**half, "attn_implementation": "flash_attention_2"}
     return {
-        "kosearch": attempt(lambda: kosearch(model, arguments, with_graphs=True, from_texts=True)),
-        "kosearch, ids ready": attempt(lambda: kosearch(model, arguments, with_graphs=True, from_texts=False)),
-        "kosearch, ids ready, no graphs": attempt(
-            lambda: kosearch(model, arguments, with_graphs=False, from_texts=False)
-        ),
+        "kosearch": attempt(lambda: kosearch(model, arguments, from_texts=True)),
+        "kosearch, ids ready": attempt(lambda: kosearch(model, arguments)),
+        "kosearch, ids ready, no graphs": attempt(lambda: kosearch(model, arguments, with_graphs=False)),
+        "kosearch, ids ready, kernels of torch": attempt(lambda: kosearch(model, arguments, with_own_kernels=False)),
         "kosearch service": service(served, _CONNECTIONS[arguments.device], arguments.seconds),
+        f"kosearch service, {arguments.front_ends} front-ends": service(
+            behind_front_ends, _CONNECTIONS_TO_FRONT_ENDS[arguments.device], arguments.seconds
+        ),
         _REFERENCE: attempt(lambda: sentence_transformers(model, arguments.device, {}, 32)),
         _COMPARED_WITH: attempt(lambda: sentence_transformers(model, arguments.device, half, 32)),
         "sentence-transformers bf16, batches of 256": attempt(
@@ -164,15 +174,24 @@ def attempt(load: Callable[[], Way]) -> Way:
     return way
 
 
-def kosearch(model: Path, arguments: argparse.Namespace, *, with_graphs: bool, from_texts: bool) -> Way:
+def kosearch(
+    model: Path,
+    arguments: argparse.Namespace,
+    *,
+    from_texts: bool = False,
+    with_graphs: bool = True,
+    with_own_kernels: bool = True,
+) -> Way:
     """Our engine in this process, in arrival order, one batch ahead, as the service's thread runs it."""
     directory = ModelDirectory.open(model)
-    if arguments.device == "cpu" and with_graphs and not from_texts:
-        raise RuntimeError("a CPU has no CUDA graphs")
+    if arguments.device == "cpu" and not from_texts:
+        raise RuntimeError("a CPU has neither graphs nor kernels of ours")
     started = time.perf_counter()
     device = "cuda:0" if arguments.device == "cuda" else "cpu"
     max_tokens = arguments.max_batch_tokens
-    engine = TorchEngine.load(directory, device, max_batch_tokens=max_tokens, with_graphs=with_graphs)
+    engine = TorchEngine.load(
+        directory, device, max_batch_tokens=max_tokens, with_graphs=with_graphs, with_own_kernels=with_own_kernels
+    )
     loading_s = round(time.perf_counter() - started, 2)
     tokeniser = Tokeniser.load(directory, 1 << 20)
 
@@ -310,17 +329,15 @@ def gpu_facts(device: str) -> dict[str, object]:
     return {"name": torch.cuda.get_device_name(), "capability": f"{major}.{minor}", "cuda": torch.version.cuda}
 
 
-def print_table(figures: dict[str, dict[str, Any]]) -> None:
+def print_table(title: str, measured: dict[str, Any]) -> None:
     """The figures for people, on standard error."""
-    for shape, kinds in figures.items():
-        for kind, measured in kinds.items():
-            title = f"{shape}, {kind}, limit {measured['limit_tflop_per_s']} TFLOP/s"
-            table = Table("way", "texts/s", "tokens/s", "ratio", "share of limit", "lowest cosine", title=title)
-            keys = ("texts_per_s", "tokens_per_s", "ratio", "share_of_bf16_limit", "lowest_cosine")
-            for name, row in measured["ways"].items():
-                cells = [str(row["unavailable"])[:60]] if "unavailable" in row else [str(row[key]) for key in keys]
-                table.add_row(name, *cells)
-            Console(stderr=True, width=140).print(table)
+    title = f"{title}, limit {measured['limit_tflop_per_s']} TFLOP/s"
+    table = Table("way", "texts/s", "tokens/s", "ratio", "share of limit", "lowest cosine", "client CPU", title=title)
+    keys = ("texts_per_s", "tokens_per_s", "ratio", "share_of_bf16_limit", "lowest_cosine", "client_cpu")
+    for name, row in measured["ways"].items():
+        cells = [str(row["unavailable"])[:60]] if "unavailable" in row else [str(row.get(key, "")) for key in keys]
+        table.add_row(name, *cells)
+    Console(stderr=True, width=150).print(table)
 
 
 if __name__ == "__main__":

@@ -46,14 +46,17 @@ class TorchEngine:
         max_text_tokens: int,
         *,
         with_graphs: bool = True,
+        with_own_kernels: bool = True,
     ) -> None:
         """Bring the model to the device, and make CUDA graphs for batches of up to `max_batch_tokens` there.
 
-        Larger batches, and all of them when not `with_graphs`, run kernel by kernel.
+        Larger batches, and all of them when not `with_graphs`, run kernel by kernel. Without `with_own_kernels`, and in
+        float32, all kernels are torch's.
         """
         self.precision: Precision = precision
         dtype = _DTYPES[precision]
-        fused = load_fused_kernels(device) if device.type == "cuda" and precision != "f32" else None
+        is_wanted = with_own_kernels and device.type == "cuda" and precision != "f32"
+        fused = load_fused_kernels(device) if is_wanted else None
         self._bert = TorchBert(architecture, weights, device, dtype, PLAIN_KERNELS if fused is None else fused.layer)
         shapes = graph_shapes(max_batch_tokens, max_text_tokens) if with_graphs else []
         attend = None if fused is None else fused.attend_in_short_texts
@@ -68,6 +71,7 @@ class TorchEngine:
         max_batch_tokens: int = 4096,
         *,
         with_graphs: bool = True,
+        with_own_kernels: bool = True,
     ) -> "TorchEngine":
         """Build the engine from a model directory on `cpu` or `cuda:<number>`.
 
@@ -85,6 +89,7 @@ class TorchEngine:
                 max_batch_tokens,
                 model.max_tokens,
                 with_graphs=with_graphs,
+                with_own_kernels=with_own_kernels,
             )
         except torch.OutOfMemoryError as error:
             raise ModelError(

@@ -76,9 +76,8 @@ def _attend_within_texts(
     is_row = rows < tokens
     columns = tl.program_id(1) * head_dim + tl.arange(0, dim_block)
     is_column = tl.arange(0, dim_block) < head_dim
-    queries = tl.load(
-        query + rows[:, None] * token_stride + columns[None, :], mask=is_row[:, None] & is_column[None, :], other=0.0
-    )
+    at = rows[:, None].to(tl.int64) * token_stride + columns[None, :]
+    queries = tl.load(query + at, mask=is_row[:, None] & is_column[None, :], other=0.0)
     text_of_row = rows - tl.load(position_ids + rows, mask=is_row, other=0)  # a text is known by its first token
     last = tl.minimum(first + block, tokens) - 1
     last_text = last - tl.load(position_ids + last)
@@ -91,7 +90,7 @@ def _attend_within_texts(
     while text <= last_text:
         others = start + tl.arange(0, block)
         is_other = others < tokens
-        at = others[:, None] * token_stride + columns[None, :]
+        at = others[:, None].to(tl.int64) * token_stride + columns[None, :]
         is_there = is_other[:, None] & is_column[None, :]
         keys = tl.load(key + at, mask=is_there, other=0.0)
         values = tl.load(value + at, mask=is_there, other=0.0)
@@ -108,7 +107,7 @@ def _attend_within_texts(
         start += block
         text = start - tl.load(position_ids + start, mask=start < tokens, other=-(1 << 30))
     tl.store(
-        mixed + rows[:, None] * mixed_stride + columns[None, :],
+        mixed + rows[:, None].to(tl.int64) * mixed_stride + columns[None, :],
         (sums / total[:, None]).to(queries.dtype),
         mask=is_row[:, None] & is_column[None, :],
     )

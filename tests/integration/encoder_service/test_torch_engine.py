@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from torch.nn import functional
 
 from encoder_service.engines.cpu import CpuEngine
 from encoder_service.engines.engine import AsyncEngine
+from encoder_service.engines.fused_kernels import load_fused_kernels
 from encoder_service.engines.ragged import BatchShape, lay_out
 from encoder_service.engines.sentence_bert import read_sentence_bert
 from encoder_service.engines.torch_attention import GroupedAttention
-from encoder_service.engines.torch_bert import TorchBert
+from encoder_service.engines.torch_bert import LayerNorm, Linear, TorchBert
 from encoder_service.engines.torch_engine import TorchEngine, cuda_devices
 from encoder_service.golden import MIN_COSINE, check_golden_embeddings
 from encoder_service.model_loading import load_model
@@ -168,16 +170,54 @@ def graphed(tiny_model: Any) -> TorchEngine:
 
 
 @on_gpu
-@pytest.mark.parametrize("with_graphs", [True, False])
-def test_on_a_gpu_every_kind_of_batch_is_close_to_the_textbook(tiny_model: Any, with_graphs: bool) -> None:
-    engine = TorchEngine.load(
-        tiny_model.directory, "cuda:0", max_batch_tokens=MAX_BATCH_TOKENS, with_graphs=with_graphs
-    )
+@pytest.mark.parametrize("options", [{}, {"with_graphs": False}, {"with_own_kernels": False}], ids=str)
+def test_on_a_gpu_every_kind_of_batch_is_close_to_the_textbook(tiny_model: Any, options: dict[str, bool]) -> None:
+    engine = TorchEngine.load(tiny_model.directory, "cuda:0", max_batch_tokens=MAX_BATCH_TOKENS, **options)
     assert engine.precision in {"bf16", "f16"}
     for count, longest in ((1, 1), (1, 160), (9, 12), (40, 30), (40, 160), (200, 4)):  # the last two exceed all graphs
         texts = random_texts(count, longest)
         expected = np.stack([tiny_model.forward(text) for text in texts])
         assert (engine.encode(texts) * expected).sum(axis=1).min() > MIN_COSINE[engine.precision]
+
+
+def test_where_our_kernels_do_not_run_there_are_none_and_no_error() -> None:
+    assert load_fused_kernels(torch.device("cpu")) is None
+
+
+@on_gpu
+@pytest.mark.parametrize(("heads", "head_dim"), [(2, 8), (3, 24), (12, 32), (12, 64), (2, 128)])
+def test_on_a_gpu_our_attention_stays_within_each_text(heads: int, head_dim: int) -> None:
+    fused = load_fused_kernels(torch.device("cuda:0"))
+    assert fused is not None
+    lengths = [3, 70, 1, 1, 40, 128, 5, 64, 63, 300]
+    random = torch.Generator(device="cuda").manual_seed(0)
+    tokens = torch.randn(
+        (sum(lengths), 3, heads, head_dim), generator=random, device="cuda", dtype=torch.bfloat16
+    ).unbind(1)
+    positions = torch.cat([torch.arange(length) for length in lengths]).int().cuda()
+    mixed = fused.attend_in_short_texts(*tokens, positions)
+    for found, *parts in zip(*(part.split(lengths) for part in (mixed, *tokens)), strict=True):
+        query, key, value = (part.float().transpose(0, 1) for part in parts)  # (heads, tokens of the text, head_dim)
+        expected = functional.scaled_dot_product_attention(query, key, value).transpose(0, 1)
+        torch.testing.assert_close(found.float(), expected, atol=0.02, rtol=0.02)
+
+
+@on_gpu
+@pytest.mark.parametrize("dim", [32, 384, 768])
+def test_on_a_gpu_our_other_kernels_compute_what_torchs_do(dim: int) -> None:
+    fused = load_fused_kernels(torch.device("cuda:0"))
+    assert fused is not None
+    random = torch.Generator(device="cuda").manual_seed(0)
+    hidden, residual = torch.randn((2, 200, dim), generator=random, device="cuda", dtype=torch.bfloat16)
+    gain, bias = torch.randn((2, dim), generator=random, device="cuda", dtype=torch.bfloat16)
+    norm = LayerNorm(gain, bias, 1e-12)
+    expected = functional.layer_norm(hidden.float() + residual.float(), (dim,), gain.float(), bias.float(), 1e-12)
+    torch.testing.assert_close(fused.layer.add_norm(hidden, residual, norm).float(), expected, atol=0.02, rtol=0.01)
+    weight = torch.randn((4 * dim, dim), generator=random, device="cuda", dtype=torch.bfloat16) / dim**0.5
+    wide_bias = torch.randn(4 * dim, generator=random, device="cuda", dtype=torch.bfloat16)
+    expected = functional.gelu(functional.linear(hidden.float(), weight.float(), wide_bias.float()))
+    found = fused.layer.widen(hidden, Linear(weight, wide_bias)).float()
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0.01)
 
 
 @on_gpu
