@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc
 
 _START_TIMEOUT_S = 120
+_INFINITY_START_TIMEOUT_S = 900  # it warms up, which takes minutes where bf16 is emulated
 _STREAMED_AT_ONCE = 16
 
 
@@ -106,12 +107,12 @@ def running_infinity(python: Path, model: Path, dtype: str = "float32") -> Itera
         _wait_for(f"http://127.0.0.1:{port}/health", log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.kill()  # nothing of it is kept, and it does not hear while it computes
         process.wait(30)
 
 
 def _wait_for(url: str, log: Path) -> None:
-    end = time.monotonic() + _START_TIMEOUT_S
+    end = time.monotonic() + _INFINITY_START_TIMEOUT_S
     while True:
         try:
             with urllib.request.urlopen(url, timeout=5):  # noqa: S310
