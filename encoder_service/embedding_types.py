@@ -17,15 +17,22 @@ class EmbeddingType(Enum):
     BINARY = "binary"
 
 
-def leading(embeddings: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    """Keep the leading `dimensions` (0: all) of rows (texts, dim), of length 1 again. Raises InvalidRequestError."""
-    dim = embeddings.shape[1]
-    if dimensions in (0, dim):
-        return embeddings
-    if not 0 < dimensions < dim:
+def check_form(dim: int, dimensions: int, kind: EmbeddingType) -> None:
+    """Raise InvalidRequestError where `dim` numbers cannot be cut to `dimensions` (0: all) of that kind."""
+    if not 0 <= dimensions <= dim:
         raise InvalidRequestError(
             f"dimensions is {dimensions:,}, the model's embeddings have {dim}; ask for at most that"
         )
+    if kind is EmbeddingType.BINARY and (dimensions or dim) % 8:
+        raise InvalidRequestError(
+            f"binary embeddings of {dimensions or dim} dimensions do not fill bytes; ask for a multiple of 8"
+        )
+
+
+def leading(embeddings: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
+    """Keep the leading `dimensions` (0: all; at most dim) of rows (texts, dim), of length 1 again."""
+    if dimensions in (0, embeddings.shape[1]):
+        return embeddings
     kept = embeddings[:, :dimensions]
     unit: NDArray[np.float32] = kept / np.linalg.norm(kept, axis=1, keepdims=True).clip(min=1e-12)
     return unit
@@ -40,7 +47,7 @@ def int8_scale(golden: NDArray[np.float32], dimensions: int) -> float:
 
 
 def to_bytes(embeddings: NDArray[np.float32], kind: EmbeddingType, scale: float) -> bytes:
-    """The bytes of rows (texts, dim) in a number format; `scale` is the step of int8. Raises InvalidRequestError.
+    """The bytes of rows (texts, dim) in a number format; `scale` is the step of int8.
 
     What lies outside of the golden embeddings' range becomes the nearest int8.
     """
@@ -53,8 +60,4 @@ def to_bytes(embeddings: NDArray[np.float32], kind: EmbeddingType, scale: float)
             steps: NDArray[np.int8] = np.rint(embeddings / scale).clip(-127, 127).astype(np.int8)
             return steps.tobytes()
         case EmbeddingType.BINARY:
-            if embeddings.shape[1] % 8:
-                raise InvalidRequestError(
-                    f"binary embeddings of {embeddings.shape[1]} dimensions do not fill bytes; ask for a multiple of 8"
-                )
             return np.packbits(embeddings > 0, axis=1).tobytes()

@@ -74,8 +74,8 @@ class Encoder:
     async def encode(self, texts: Sequence[str], options: Options = DEFAULT_OPTIONS) -> Encoded:
         """Encode texts in the order given.
 
-        Raises InvalidRequestError on no text, too many, an empty or too long one, dimensions that the model lacks;
-        OverloadedError when the queue is full or the deadline too near; UnavailableError when the service stops.
+        Raises InvalidRequestError on no text, too many, an empty or too long one; OverloadedError when the queue is
+        full or the deadline too near; UnavailableError when the service stops.
         """
         with self._counted():
             self._reader.check_count(texts)

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from opentelemetry.trace import Tracer
 
 from encoder_service.batcher import Batch, Batcher
+from encoder_service.embedding_types import int8_scale
 from encoder_service.encoder import Encoder
 from encoder_service.engine_thread import EngineThread
 from encoder_service.engines.engine import Engine
@@ -45,6 +46,13 @@ class ServedModel:
     batcher: Batcher
     golden_texts: list[str]
     golden: NDArray[np.float32]
+    _int8_scales: dict[int, float] = field(default_factory=dict)
+
+    def int8_scale(self, dimensions: int) -> float:
+        """The step between two int8 numbers of so many dimensions; 0 is all."""
+        if dimensions not in self._int8_scales:
+            self._int8_scales[dimensions] = int8_scale(self.golden, dimensions)
+        return self._int8_scales[dimensions]
 
 
 class ModelRegistry:

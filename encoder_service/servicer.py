@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from google.protobuf import struct_pb2
 
-from encoder_service.embedding_types import EmbeddingType, int8_scale, to_bytes
+from encoder_service.embedding_types import EmbeddingType, check_form, to_bytes
 from encoder_service.encoder import Encoded, Options
 from encoder_service.model_registry import ModelRegistry, ServedModel
 from encoder_service.scheduling import Priority
@@ -72,6 +72,7 @@ class EncoderServicer(encoder_pb2_grpc.EncoderServicer):
     async def _encode(self, request: encoder_pb2.EncodeRequest, options: Options) -> encoder_pb2.EncodeResponse:
         kind = embedding_type_of(request.embedding_type)
         served = self._models.get(request.model)
+        check_form(served.directory.dim, options.dimensions, kind)
         texts = list(request.texts)  # each reading of the field decodes them
         return encode_response(served, await served.encoder.encode(texts, options), kind, options)
 
@@ -93,7 +94,7 @@ def encode_response(
     served: ServedModel, encoded: Encoded, kind: EmbeddingType, options: Options
 ) -> encoder_pb2.EncodeResponse:
     """The answer to whoever asked."""
-    scale = int8_scale(served.golden, options.dimensions) if kind is EmbeddingType.INT8 else 0.0
+    scale = served.int8_scale(options.dimensions) if kind is EmbeddingType.INT8 else 0.0
     return encoder_pb2.EncodeResponse(
         embeddings=to_bytes(encoded.embeddings, kind, scale),
         dim=encoded.embeddings.shape[1],

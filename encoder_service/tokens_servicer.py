@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder_service.embedding_types import check_form
 from encoder_service.encoder import Options
 from encoder_service.model_registry import ModelRegistry
 from encoder_service.scheduling import Priority
@@ -27,6 +28,7 @@ class TokensServicer(tokens_pb2_grpc.TokensServicer):
         if served.directory.fingerprint != request.model_fingerprint:
             raise OutdatedError(f"{served.directory.name!r} answers now; tokenise again, with its tokeniser")
         kind = embedding_type_of(request.embedding_type)
+        check_form(served.directory.dim, request.dimensions, kind)
         tokenised = _tokenised(request)
         options = Options(
             priority=priority_of(request.priority, Priority.QUERY),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoder_service.embedding_types import EmbeddingType, int8_scale, leading, to_bytes
+from encoder_service.embedding_types import EmbeddingType, check_form, int8_scale, leading, to_bytes
 from kosearch.errors import InvalidRequestError
 
 
@@ -57,9 +57,17 @@ def test_binary_holds_the_signs_first_number_in_the_highest_bit() -> None:
     assert to_bytes(rows, EmbeddingType.BINARY, 0) == bytes([0b10100001, 0b00001111])
 
 
-def test_binary_wants_whole_bytes() -> None:
+@pytest.mark.parametrize(("dimensions", "dim"), [(0, 12), (12, 16)])
+def test_binary_wants_whole_bytes(dimensions: int, dim: int) -> None:
     with pytest.raises(InvalidRequestError, match="12 dimensions do not fill bytes"):
-        to_bytes(unit_rows(1, 12), EmbeddingType.BINARY, 0)
+        check_form(dim, dimensions, EmbeddingType.BINARY)
+    check_form(dim, dimensions, EmbeddingType.INT8)
+
+
+def test_more_dimensions_than_there_are_cannot_be_had() -> None:
+    check_form(16, 16, EmbeddingType.BINARY)
+    with pytest.raises(InvalidRequestError, match="dimensions is 17, the model's embeddings have 16"):
+        check_form(16, 17, EmbeddingType.FLOAT32)
 
 
 @given(st.integers(1, 15))
