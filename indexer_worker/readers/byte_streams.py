@@ -1,4 +1,4 @@
-"""Files as streams of bytes, decompressed on the way."""
+"""Files as streams of bytes, decompressed and brought to UTF-8 on the way."""
 
 import gzip
 import io
@@ -9,6 +9,7 @@ from typing import IO, cast
 
 import zstandard
 
+from indexer_worker.readers.encodings import as_utf8, detect_encoding
 from kosearch.errors import InvalidRequestError
 from kosearch.jobs import Source
 
@@ -28,7 +29,14 @@ def record_suffix(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, decompressed. Raises READ_ERRORS."""
+    """Open a text for reading, decompressed and in UTF-8. Raises READ_ERRORS."""
+    with _open_decompressed(path) as stream:
+        encoding = detect_encoding(stream)
+    stream = _open_decompressed(path)
+    return stream if encoding == "utf-8" else as_utf8(stream, encoding)
+
+
+def _open_decompressed(path: Path) -> IO[bytes]:
     match path.suffix.lower():
         case ".zst":
             _check_zstd_is_whole(path)
@@ -44,7 +52,8 @@ def open_bytes(path: Path) -> IO[bytes]:
 class ForwardReader:
     """Keeps the last opened file at its place, so that reading one partition after the other decompresses once.
 
-    A compressed file cannot be entered in the middle; a worker takes partitions in order, so it seldom has to go back.
+    A compressed file, or one in another encoding, cannot be entered in the middle; a worker takes partitions in order,
+    so it seldom has to go back.
     """
 
     def __init__(self) -> None:
