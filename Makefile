@@ -14,8 +14,9 @@ help: ## list the targets
 demo: $(VENV)/.runtime ## set up, index the sample corpus, answer the README's queries, stop
 	$(BIN)/python -m standalone.demo
 
+# Much of the time goes by in waiting for processes that start, crash and come back: two at once, file by file.
 test: $(VENV)/.development qdrant check ## set up, check and test everything
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.development ## format, lint, types, layers
 	$(BIN)/ruff format --check .
