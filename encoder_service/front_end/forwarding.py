@@ -10,8 +10,9 @@ from encoder_service.interceptors import REQUEST_ID_KEY
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-# What gRPC sets itself.
-_RESERVED = ("grpc-", ":", "user-agent", "content-type", "te", "host")
+# What gRPC sets itself, and the id that is set anew.
+_OWN_KEYS = ("user-agent", "content-type", "te", REQUEST_ID_KEY)
+_OWN_PREFIXES = ("grpc-", ":")
 
 
 class Forwarder(grpc.GenericRpcHandler):
@@ -50,7 +51,7 @@ def metadata_for_engine(context: Any) -> tuple[tuple[str, Any], ...]:
     sent = tuple(
         (key, value)
         for key, value in context.invocation_metadata() or ()
-        if not key.startswith(_RESERVED) and key != REQUEST_ID_KEY
+        if key not in _OWN_KEYS and not key.startswith(_OWN_PREFIXES)
     )
     return (*sent, (REQUEST_ID_KEY, structlog.contextvars.get_contextvars()["request_id"]))
 

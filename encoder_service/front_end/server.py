@@ -1,8 +1,8 @@
 """The gRPC server of a front-end."""
 
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -40,41 +40,45 @@ _FORWARDED = (
 @asynccontextmanager
 async def running_front_end(orders: Orders) -> AsyncIterator[None]:
     """Take calls inside the block. Raises SettingsError when it cannot listen."""
-    with ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise") as threads:
-        async with grpc.aio.insecure_channel(orders.engine, options=ENGINE_CHANNEL_OPTIONS) as engine:
-            server = grpc.aio.server(
-                interceptors=(CallInterceptor(), AuthenticationInterceptor(orders.api_key, orders.admin_key)),
-                options=(*SERVER_OPTIONS, *TOGETHER_ON_PORT),
-            )
-            readers = Readers(tokens_pb2_grpc.TokensStub(engine), threads, orders.max_texts, orders.max_text_bytes)
-            encode: grpc.aio.UnaryUnaryMultiCallable[tokens_pb2.TokensRequest, bytes] = engine.unary_unary(
-                _path(tokens_pb2.DESCRIPTOR.services_by_name["Tokens"], "Encode"),
-                request_serializer=tokens_pb2.TokensRequest.SerializeToString,
-            )
-            servicer = FrontEndServicer(readers, encode)
-            read = encoder_pb2.EncodeRequest.FromString
-            own: dict[str, grpc.RpcMethodHandler[encoder_pb2.EncodeRequest, bytes]] = {
-                "Encode": grpc.unary_unary_rpc_method_handler(servicer.encode, read),
-                "EncodeStream": grpc.stream_stream_rpc_method_handler(servicer.encode_stream, read),
-            }
-            methods = [
-                _path(service, method.name)
-                for service in _FORWARDED
-                for method in service.methods
-                if service is not _ENCODER or method.name not in own
-            ]
-            server.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(_ENCODER.full_name, own), Forwarder(engine, methods))
-            )
-            try:
-                server.add_insecure_port(orders.address)
-            except RuntimeError as error:
-                raise SettingsError(f"a front-end cannot listen at {orders.address}") from error
-            await server.start()
-            try:
-                yield
-            finally:
-                await finish_calls(server)
+    async with AsyncExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(_TOKENISER_THREADS, "tokenise"))
+        engine = await stack.enter_async_context(
+            grpc.aio.insecure_channel(orders.engine, options=ENGINE_CHANNEL_OPTIONS)
+        )
+        server = grpc.aio.server(
+            interceptors=(CallInterceptor(), AuthenticationInterceptor(orders.api_key, orders.admin_key)),
+            options=(*SERVER_OPTIONS, *TOGETHER_ON_PORT),
+        )
+        server.add_generic_rpc_handlers(_handlers(orders, engine, threads))
+        try:
+            server.add_insecure_port(orders.address)
+        except RuntimeError as error:
+            raise SettingsError(f"cannot listen at {orders.address}; set KOSEARCH_ENCODER__ADDRESS") from error
+        await server.start()
+        stack.push_async_callback(finish_calls, server)
+        yield
+
+
+def _handlers(orders: Orders, engine: grpc.aio.Channel, threads: Executor) -> "tuple[grpc.GenericRpcHandler, ...]":
+    """Encode and EncodeStream of our own; all other methods go to the process with the engine."""
+    readers = Readers(tokens_pb2_grpc.TokensStub(engine), threads, orders.max_texts, orders.max_text_bytes)
+    encode: grpc.aio.UnaryUnaryMultiCallable[tokens_pb2.TokensRequest, bytes] = engine.unary_unary(
+        _path(tokens_pb2.DESCRIPTOR.services_by_name["Tokens"], "Encode"),
+        request_serializer=tokens_pb2.TokensRequest.SerializeToString,
+    )
+    servicer = FrontEndServicer(readers, encode)
+    read = encoder_pb2.EncodeRequest.FromString
+    own: dict[str, grpc.RpcMethodHandler[encoder_pb2.EncodeRequest, bytes]] = {
+        "Encode": grpc.unary_unary_rpc_method_handler(servicer.encode, read),
+        "EncodeStream": grpc.stream_stream_rpc_method_handler(servicer.encode_stream, read),
+    }
+    others = [
+        _path(service, method.name)
+        for service in _FORWARDED
+        for method in service.methods
+        if service is not _ENCODER or method.name not in own
+    ]
+    return grpc.method_handlers_generic_handler(_ENCODER.full_name, own), Forwarder(engine, others)
 
 
 def _path(service: ServiceDescriptor, method: str) -> str:
