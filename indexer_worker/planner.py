@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from indexer_worker.conversion.failure import ConversionError
 from indexer_worker.readers.byte_streams import READ_ERRORS, open_bytes
 from indexer_worker.readers.documents import RecordError, RecordFormat, record_format
 from indexer_worker.readers.records import Record, iterate_records
@@ -43,6 +44,8 @@ def plan_job(job: Job, settings: WorkerSettings, check_lease: Callable[[], None]
         scan = _SourceScan(path, settings, places, kinds, check_lease)
         try:
             scan.run(job.fields)
+        except ConversionError as error:
+            plan.rejections.append(_whole_file(path, error.reason, str(error)))
         except READ_ERRORS as error:
             # Half of a damaged archive would look like success: the whole file stays out.
             plan.rejections.append(_whole_file(path, "unreadable_file", f"cannot be read: {error}"))

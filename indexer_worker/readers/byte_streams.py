@@ -9,6 +9,8 @@ from typing import IO, cast
 
 import zstandard
 
+from indexer_worker.conversion.failure import ConversionError
+from indexer_worker.readers.converted import CONVERTED_SUFFIXES, open_converted
 from indexer_worker.readers.encodings import as_utf8, detect_encoding
 from kosearch.errors import InvalidRequestError
 from kosearch.jobs import Source
@@ -19,8 +21,8 @@ _BUFFER_BYTES = 1 << 20
 _COMPRESSIONS = (".zst", ".gz")
 _ZSTD_MAX_HEADER_BYTES = 18
 
-# What reading a damaged archive raises.
-READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+# What reading a damaged archive raises, or a file that cannot be converted.
+READ_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error, zstandard.ZstdError, ConversionError)
 
 
 def record_suffix(path: Path) -> str:
@@ -29,7 +31,9 @@ def record_suffix(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> IO[bytes]:
-    """Open a text for reading, decompressed and in UTF-8. Raises READ_ERRORS."""
+    """Open a text for reading: converted, decompressed, in UTF-8, as it needs. Raises READ_ERRORS."""
+    if path.suffix.lower() in CONVERTED_SUFFIXES:
+        return open_converted(path)
     with _open_decompressed(path) as stream:
         encoding = detect_encoding(stream)
     stream = _open_decompressed(path)

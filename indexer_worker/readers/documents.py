@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from indexer_worker.readers.byte_streams import record_suffix
+from indexer_worker.readers.converted import CONVERTED_FIELDS, CONVERTED_SUFFIXES
 from indexer_worker.readers.records import Record
 from kosearch.documents import Document
 from kosearch.errors import InvalidRequestError
@@ -148,9 +149,12 @@ def record_format(path: Path, fields: SourceFields) -> RecordFormat:
             return TableFormat(fields, "\t", is_quoted=False)
         case ".txt":
             return LineFormat(path)
+        case suffix if suffix in CONVERTED_SUFFIXES and suffix == path.suffix.lower():
+            return JsonlFormat(CONVERTED_FIELDS)
         case suffix:
             raise InvalidRequestError(
                 f"{path.name}: unknown format {suffix!r}; .jsonl, .csv, .tsv and .txt can be read, also as .zst or .gz"
+                f", and {', '.join(CONVERTED_SUFFIXES)}"
             )
 
 
