@@ -2,11 +2,13 @@
 
 import resource
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import orjson
 
 from indexer_worker.conversion.failure import ConversionError, Reason
+from indexer_worker.conversion.formats import convert
 
 _MAX_MEMORY_BYTES = 1 << 30
 _MAX_CPU_S = 60
@@ -18,28 +20,17 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_MAX_CPU_S, _MAX_CPU_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # a parser has nothing to write
-    path = Path(sys.argv[1])
+    sys.stdout.buffer.write(orjson.dumps(_answer(Path(sys.argv[1]))))
+
+
+def _answer(path: Path) -> dict[str, str]:
     try:
-        answer = {"text": _text(path)}
+        return asdict(convert(path))
     except ConversionError as error:
-        answer = {"reason": error.reason.value, "detail": str(error)}
-    except MemoryError:
-        answer = {
-            "reason": Reason.TOO_LARGE.value,
-            "detail": f"{path.name} needs more than {_MAX_MEMORY_BYTES:,} bytes",
-        }
-    sys.stdout.buffer.write(orjson.dumps(answer))
-
-
-def _text(path: Path) -> str:
-    # Here, after the limits, since these are foreign code.
-    from indexer_worker.conversion.hwp import hwp_to_markdown  # noqa: PLC0415
-    from indexer_worker.conversion.markdown import plain_text  # noqa: PLC0415
-
-    text = plain_text(hwp_to_markdown(path))
-    if not text.strip():
-        raise ConversionError(Reason.NO_TEXT, f"{path.name} holds no text; pictures are not read")
-    return text
+        return {"reason": error.reason.value, "detail": str(error)}
+    except (MemoryError, RecursionError) as error:
+        detail = f"{path.name} is too large or nested too deep to read ({type(error).__name__})"
+        return {"reason": Reason.TOO_LARGE.value, "detail": detail}
 
 
 if __name__ == "__main__":

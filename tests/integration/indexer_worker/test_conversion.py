@@ -1,4 +1,4 @@
-"""Files of Hancom's word processor, through the process that reads them: text and tables, or why there is none."""
+"""Files of foreign programs, through the process that reads them: text and tables, or why there is none."""
 
 import random
 import zipfile
@@ -43,6 +43,86 @@ def write_hwpx(path: Path, *paragraphs: str, manifest: str = "<manifest/>") -> P
         archive.writestr("Contents/content.hpf", head + opf + "</opf:spine></opf:package>")
         archive.writestr("Contents/section0.xml", f"{head}<hs:sec {HP}>{body}</hs:sec>")
     return path
+
+
+def write_docx(path: Path) -> Path:
+    """A heading, a paragraph and a table of two rows."""
+    word = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+
+    def paragraph(text: str) -> str:
+        return f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+    rows = (("이름", "소속"), ("홍길동", "총무과"))
+    cells = ("".join(f"<w:tc>{paragraph(cell)}</w:tc>" for cell in row) for row in rows)
+    table = "<w:tbl>" + "".join(f"<w:tr>{row}</w:tr>" for row in cells) + "</w:tbl>"
+    body = paragraph("위임전결 규정") + paragraph("제1조 목적") + table
+    schemas = "http://schemas.openxmlformats.org"
+    document = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+    types = f'<Types xmlns="{schemas}/package/2006/content-types">'
+    types += f'<Override PartName="/word/document.xml" ContentType="{document}"/></Types>'
+    kind = f"{schemas}/officeDocument/2006/relationships/officeDocument"
+    relations = f'<Relationships xmlns="{schemas}/package/2006/relationships">'
+    relations += f'<Relationship Id="r1" Type="{kind}" Target="word/document.xml"/></Relationships>'
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("[Content_Types].xml", types)
+        archive.writestr("_rels/.rels", relations)
+        archive.writestr("word/document.xml", f"<w:document {word}><w:body>{body}</w:body></w:document>")
+    return path
+
+
+def write_pdf(path: Path, text: str, trailer: str = "") -> Path:
+    """One page with a line of text."""
+    content = f"BT /F1 12 Tf 20 100 Td ({text}) Tj ET"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 200] /Contents 4 0 R"
+        " /Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+    ]
+    body = "%PDF-1.4\n" + "".join(f"{n} 0 obj\n{each}\nendobj\n" for n, each in enumerate(objects, start=1))
+    path.write_text(f"{body}trailer\n<< /Root 1 0 R /Size 5 {trailer}>>\n%%EOF\n", encoding="ascii")
+    return path
+
+
+def test_word_documents_keep_their_tables(tmp_path: Path) -> None:
+    found = converted(write_docx(tmp_path / "규정.docx"))
+    assert found["text"].splitlines() == ["위임전결 규정", "제1조 목적", "이름 소속", "이름: 홍길동, 소속: 총무과"]
+    (tmp_path / "old.docx").write_bytes(b"\xd0\xcf\x11\xe0" + b"\0" * 600)
+    (tmp_path / "none.docx").write_bytes(b"PK\x03\x04 and nothing more")
+    assert refused(tmp_path / "old.docx") is Reason.ENCRYPTED
+    assert refused(tmp_path / "none.docx") is Reason.DAMAGED
+
+
+def test_a_pdf_has_the_text_of_its_pages(tmp_path: Path) -> None:
+    assert converted(write_pdf(tmp_path / "page.pdf", "Article 1 of the act"))["text"] == "Article 1 of the act"
+    assert refused(write_pdf(tmp_path / "scan.pdf", "")) is Reason.NO_TEXT
+    (tmp_path / "none.pdf").write_bytes(b"%PDF-1.4\nnothing")
+    assert refused(tmp_path / "none.pdf") is Reason.DAMAGED
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp949"])
+def test_a_page_has_its_title_and_what_one_sees_of_it(tmp_path: Path, encoding: str) -> None:
+    page = tmp_path / "page.html"
+    html = "<html><head><title> 알림 마당 </title><style>p {}</style></head><body><script>x()</script>"
+    html += "<h1>공지</h1><p>첫 줄<br>둘째 <b>줄</b></p><table><tr><th>이름</th><th>국어</th></tr>"
+    html += "<tr><td>개똥이</td><td>89</td></tr></table></body></html>"
+    page.write_bytes(html.encode(encoding))
+    found = converted(page)
+    assert (found["id"], found["title"]) == ("page.html", "알림 마당")
+    assert found["text"].splitlines() == ["공지", "첫 줄", "둘째 줄", "이름 국어", "이름: 개똥이, 국어: 89"]
+
+
+def test_markdown_is_read_without_its_marks(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_bytes("# 회의록\n\n- **예산** 심의\n".encode("utf-16"))
+    assert converted(notes) == {"id": "notes.md", "title": "notes", "text": "회의록\n예산 심의"}
+
+
+def test_what_is_nested_too_deep_is_told(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.html"
+    deep.write_text("<div>" * 200_000 + "깊은 글", encoding="utf-8")
+    assert refused(deep) is Reason.TOO_LARGE
 
 
 def test_a_file_is_one_document_under_its_name(tmp_path: Path) -> None:
