@@ -15,6 +15,7 @@ from indexer_worker.planner import source_of
 from indexer_worker.readers.byte_streams import READ_ERRORS, ForwardReader, open_bytes
 from indexer_worker.readers.documents import RecordError, RecordFormat, record_format
 from indexer_worker.readers.records import iterate_records
+from indexer_worker.sources import name_of
 from kosearch.client import Encoded
 from kosearch.documents import Chunk, Document
 from kosearch.errors import ConflictError
@@ -143,7 +144,7 @@ class Indexer:
 
     def _record_reader(self, partition: Partition) -> RecordFormat:
         path = partition.span.source.path
-        record_reader = record_format(path, partition.job.fields)
+        record_reader = record_format(path, partition.job.fields, name_of(path, partition.job.paths))
         if record_reader.needs_header:
             with open_bytes(path) as stream:
                 limit = self._settings.max_line_bytes

@@ -13,6 +13,7 @@ from indexer_worker.conversion.failure import ConversionError
 from indexer_worker.readers.byte_streams import READ_ERRORS, open_bytes
 from indexer_worker.readers.documents import RecordError, RecordFormat, record_format
 from indexer_worker.readers.records import Record, iterate_records
+from indexer_worker.sources import files_of, name_of
 from kosearch.documents import Document
 from kosearch.errors import InvalidRequestError
 from kosearch.jobs import Job, Rejection, Source, SourceFields, Span
@@ -40,8 +41,12 @@ def plan_job(job: Job, settings: WorkerSettings, check_lease: Callable[[], None]
     """Read every source of the job. `check_lease` is called every few thousand records; what it raises ends it."""
     plan, kinds = Plan(), FieldKinds()
     places: dict[str, tuple[Path, int]] = {}
-    for path in job.paths:
-        scan = _SourceScan(path, settings, places, kinds, check_lease)
+
+    def note_unreadable(error: OSError) -> None:
+        plan.rejections.append(_whole_file(Path(error.filename), "unreadable_folder", f"cannot be read: {error}"))
+
+    for path in files_of(job.paths, note_unreadable):
+        scan = _SourceScan(path, name_of(path, job.paths), settings, places, kinds, check_lease)
         try:
             scan.run(job.fields)
         except ConversionError as error:
@@ -55,6 +60,8 @@ def plan_job(job: Job, settings: WorkerSettings, check_lease: Callable[[], None]
             plan.spans += scan.spans
             plan.rejections += scan.rejections
             places |= scan.places
+    if not (plan.spans or plan.rejections):
+        plan.rejections += [_whole_file(path, "empty_folder", "holds no file") for path in job.paths]
     plan.field_types = kinds.types()
     return plan
 
@@ -71,6 +78,7 @@ class _SourceScan:
     def __init__(
         self,
         path: Path,
+        name: str,
         settings: WorkerSettings,
         earlier_places: dict[str, tuple[Path, int]],
         kinds: "FieldKinds",
@@ -80,6 +88,7 @@ class _SourceScan:
         self.rejections: list[Rejection] = []
         self.places: dict[str, tuple[Path, int]] = {}
         self._path = path
+        self._name = name
         self._settings = settings
         self._earlier_places = earlier_places
         self._kinds = kinds
@@ -87,7 +96,7 @@ class _SourceScan:
 
     def run(self, fields: SourceFields) -> None:
         """Read the file. Raises InvalidRequestError for an unknown format and READ_ERRORS for a damaged file."""
-        record_reader = record_format(self._path, fields)
+        record_reader = record_format(self._path, fields, self._name)
         source = source_of(self._path)
         is_blank, is_header_due = True, True
         span: _OpenSpan | None = None

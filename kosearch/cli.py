@@ -133,7 +133,12 @@ def status(data_dir: _DataDir = None, as_json: _AsJson = False) -> None:
 
 @app.command()
 def index(
-    paths: Annotated[list[Path], typer.Argument(help="파일 / files: .jsonl .csv .tsv .txt (.zst, .gz)")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="파일, 폴더 / files, folders: .jsonl .csv .tsv .txt (.zst, .gz) .hwp .hwpx .docx .pdf .html .md"
+        ),
+    ],
     collection: Annotated[str, typer.Option(help="컬렉션 이름 / name of the collection")],
     id_field: Annotated[str, typer.Option(help="식별자 필드 / field with the identifier")] = "id",
     text_field: Annotated[str, typer.Option(help="본문 필드 / field with the text")] = "text",
@@ -142,7 +147,7 @@ def index(
     data_dir: _DataDir = None,
 ) -> None:
     """문서를 색인합니다. / Index documents. Exit code 3: done, but some were left out (they are listed)."""
-    absolute = [_existing_file(path) for path in paths]
+    absolute = [_existing(path) for path in paths]
     with Client(load_settings(data_dir).encoder) as client:
         job_id = client.submit_job(collection, absolute, SourceFields(id_field, text_field, title_field))
         if not wait:
@@ -369,11 +374,9 @@ def _watch(client: Client, job_id: str) -> None:
         raise typer.Exit(EXIT_LEFT_OUT)
 
 
-def _existing_file(path: Path) -> Path:
-    if path.is_dir():
-        raise InvalidRequestError(f"{path} is a directory; name its files, e.g. {path}/*.jsonl")
-    if not path.is_file():
-        raise NotFoundError(f"there is no file {path}")
+def _existing(path: Path) -> Path:
+    if not (path.is_file() or path.is_dir()):
+        raise NotFoundError(f"there is no file or folder {path}")
     return path.resolve()
 
 

@@ -9,18 +9,16 @@ from typing import IO
 import orjson
 
 from indexer_worker.conversion.failure import ConversionError, Reason
-from kosearch.jobs import SourceFields
 
 CONVERTED_SUFFIXES = (".hwp", ".hwpx", ".docx", ".pdf", ".html", ".htm", ".md")
-CONVERTED_FIELDS = SourceFields()  # the names that the line has, whatever the user's own files call them
 _TIMEOUT_S = 120
 _SIGNALS_OF_SLOWNESS = (-24, -9)  # SIGXCPU, and the SIGKILL that comes a second later
 
 
 def open_converted(path: Path) -> IO[bytes]:
-    """Return `{"id", "title", "text"}` of a file and a line end. Raises OSError, ConversionError.
+    """Return `{"title", "text"}` of a file and a line end. Raises OSError, ConversionError.
 
-    The identifier is the file's name, the title that of the page, or the name without its suffix.
+    The title is that of the page, or the file's name without suffix.
     """
     path.open("rb").close()  # what is wrong with the file itself is told as for any other
     try:
@@ -43,5 +41,5 @@ def open_converted(path: Path) -> IO[bytes]:
         ) from error
     if "reason" in answer:
         raise ConversionError(Reason(answer["reason"]), answer["detail"])
-    line = {"id": path.name, "title": answer["title"] or path.stem, "text": answer["text"]}
+    line = {"title": answer["title"] or path.stem, "text": answer["text"]}
     return io.BytesIO(orjson.dumps(line) + b"\n")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from indexer_worker.readers.byte_streams import record_suffix
-from indexer_worker.readers.converted import CONVERTED_FIELDS, CONVERTED_SUFFIXES
+from indexer_worker.readers.converted import CONVERTED_SUFFIXES
 from indexer_worker.readers.records import Record
 from kosearch.documents import Document
 from kosearch.errors import InvalidRequestError
@@ -121,10 +121,28 @@ class TableFormat:
 
 
 @dataclass(slots=True)
+class ConvertedFormat:
+    """One document a file, which `open_converted` has made a line of JSON; its identifier is the file's name."""
+
+    name: str
+    is_quoted: bool = False
+    needs_header: bool = False
+
+    def takes_header(self, record: Record) -> bool:
+        """Return False: the line is the document."""
+        return False
+
+    def document(self, record: Record) -> Document | None:
+        """Read the line."""
+        value = orjson.loads(_decoded(record))
+        return _document_from_fields({**value, "id": self.name}, SourceFields())
+
+
+@dataclass(slots=True)
 class LineFormat:
     """One document a line, without fields; its identifier is `<file name>:<line>`."""
 
-    path: Path
+    name: str
     is_quoted: bool = False
     needs_header: bool = False
 
@@ -135,11 +153,15 @@ class LineFormat:
     def document(self, record: Record) -> Document | None:
         """Read the line as the text."""
         text = clean(_decoded(record))
-        return Document(id=f"{clean(self.path.name)}:{record.line}", text=text) if text else None
+        return Document(id=f"{self.name}:{record.line}", text=text) if text else None
 
 
-def record_format(path: Path, fields: SourceFields) -> RecordFormat:
-    """Return the format of a file by its name. Raises InvalidRequestError for an unknown one."""
+def record_format(path: Path, fields: SourceFields, name: str = "") -> RecordFormat:
+    """Return the format of a file by its suffix. Raises InvalidRequestError for an unknown one.
+
+    name: what identifiers begin with where records have none; empty takes the file's
+    """
+    name = name or clean(path.name)
     match record_suffix(path):
         case ".jsonl" | ".ndjson":
             return JsonlFormat(fields)
@@ -148,9 +170,9 @@ def record_format(path: Path, fields: SourceFields) -> RecordFormat:
         case ".tsv":
             return TableFormat(fields, "\t", is_quoted=False)
         case ".txt":
-            return LineFormat(path)
+            return LineFormat(name)
         case suffix if suffix in CONVERTED_SUFFIXES and suffix == path.suffix.lower():
-            return JsonlFormat(CONVERTED_FIELDS)
+            return ConvertedFormat(name)
         case suffix:
             raise InvalidRequestError(
                 f"{path.name}: unknown format {suffix!r}; .jsonl, .csv, .tsv and .txt can be read, also as .zst or .gz"

@@ -109,14 +109,14 @@ def test_a_page_has_its_title_and_what_one_sees_of_it(tmp_path: Path, encoding: 
     html += "<tr><td>개똥이</td><td>89</td></tr></table></body></html>"
     page.write_bytes(html.encode(encoding))
     found = converted(page)
-    assert (found["id"], found["title"]) == ("page.html", "알림 마당")
+    assert found["title"] == "알림 마당"
     assert found["text"].splitlines() == ["공지", "첫 줄", "둘째 줄", "이름 국어", "이름: 개똥이, 국어: 89"]
 
 
 def test_markdown_is_read_without_its_marks(tmp_path: Path) -> None:
     notes = tmp_path / "notes.md"
     notes.write_bytes("# 회의록\n\n- **예산** 심의\n".encode("utf-16"))
-    assert converted(notes) == {"id": "notes.md", "title": "notes", "text": "회의록\n예산 심의"}
+    assert converted(notes) == {"title": "notes", "text": "회의록\n예산 심의"}
 
 
 def test_what_is_nested_too_deep_is_told(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_what_is_nested_too_deep_is_told(tmp_path: Path) -> None:
     assert refused(deep) is Reason.TOO_LARGE
 
 
-def test_a_file_is_one_document_under_its_name(tmp_path: Path) -> None:
+def test_a_file_is_one_document(tmp_path: Path) -> None:
     path = write_hwpx(tmp_path / "공고.hwpx", "입법예고", "구세 조례를 일부 개정한다.")
-    assert converted(path) == {"id": "공고.hwpx", "title": "공고", "text": "입법예고\n구세 조례를 일부 개정한다."}
+    assert converted(path) == {"title": "공고", "text": "입법예고\n구세 조례를 일부 개정한다."}
 
 
 def test_a_name_does_not_make_the_format(tmp_path: Path) -> None:

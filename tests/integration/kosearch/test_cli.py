@@ -189,7 +189,6 @@ def test_no_hits_are_no_failure(run: Run) -> None:
         (["search", "목적", "--collection", "nowhere"], 2, "nowhere"),
         (["search", "목적", "--collection", "laws", "--filter", "민법"], 2, "--filter"),
         (["index", "gone.jsonl", "--collection", "laws"], 2, "gone.jsonl"),
-        (["index", ".", "--collection", "laws"], 2, "directory"),
         (["watch", "nonsense"], 2, "nonsense"),
         (["encode"], 2, "empty"),
         (["eval", "sts", "gone.tsv"], 2, "gone.tsv"),

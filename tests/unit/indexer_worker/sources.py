@@ -9,6 +9,7 @@ from indexer_worker.planner import Plan, plan_job
 from indexer_worker.readers.byte_streams import ForwardReader, open_bytes
 from indexer_worker.readers.documents import record_format
 from indexer_worker.readers.records import iterate_records
+from indexer_worker.sources import name_of
 from kosearch.documents import Document
 from kosearch.jobs import Job, JobState, SourceFields
 from kosearch.settings import WorkerSettings
@@ -35,18 +36,20 @@ def plan(
     return plan_job(make_job(paths, fields), worker_settings(**changes), check_lease)
 
 
-def read_back(planned: Plan, fields: SourceFields | None = None) -> list[Document]:
-    """Return the documents of a plan, span by span."""
+def read_back(planned: Plan, fields: SourceFields | None = None, folder: Path | None = None) -> list[Document]:
+    """Return the documents of a plan, span by span; `folder`: the one that was planned."""
     reader = ForwardReader()
-    documents = [document for span in planned.spans for document in _of_span(span, planned, fields, reader)]
+    documents = [document for span in planned.spans for document in _of_span(span, planned, fields, reader, folder)]
     reader.close()
     return documents
 
 
-def _of_span(span: Any, planned: Plan, fields: SourceFields | None, reader: ForwardReader) -> list[Document]:
+def _of_span(
+    span: Any, planned: Plan, fields: SourceFields | None, reader: ForwardReader, folder: Path | None
+) -> list[Document]:
     path = span.source.path
     rejected = {each.line for each in planned.rejections if each.path == str(path)}
-    record_reader = record_format(path, fields or SourceFields())
+    record_reader = record_format(path, fields or SourceFields(), name_of(path, [folder or path]))
     options = {"is_quoted": record_reader.is_quoted, "max_bytes": MAX_LINE_BYTES}
     if record_reader.needs_header:
         with open_bytes(path) as stream:

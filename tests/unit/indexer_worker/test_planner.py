@@ -116,12 +116,6 @@ def test_a_missing_file_is_listed_and_the_others_are_indexed(tmp_path: Path) -> 
     assert [document.id for document in read_back(planned)] == ["1"]
 
 
-def test_a_directory_is_listed(tmp_path: Path) -> None:
-    """A directory with the name of a file does not stop the job."""
-    (tmp_path / "a.jsonl").mkdir()
-    assert faults(plan(tmp_path / "a.jsonl").rejections) == [(0, "unreadable_file")]
-
-
 def test_an_unknown_format_is_listed(tmp_path: Path) -> None:
     """A file of another kind does not stop the job."""
     assert faults(plan(write(tmp_path / "a.xls", "x")).rejections) == [(0, "unknown_format")]
