@@ -309,7 +309,7 @@ async def _endurance(served: Served, texts: list[str], seconds: float) -> dict[s
         sample(),
         query.call_at_rate(_QUERIES_PER_S, 1, queries, until),
         bulk.stream(_MESSAGE_TEXTS, streamed, until),
-        leaver.call_at_rate(_LEAVERS_PER_S, _MESSAGE_TEXTS, left, until, deadline_s=_LEAVES_AFTER_S),
+        leaver.leave_at_rate(_LEAVERS_PER_S, _MESSAGE_TEXTS, left, until, _LEAVES_AFTER_S),
     )
     for caller in (query, bulk, leaver):
         await caller.close()

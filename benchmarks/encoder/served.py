@@ -194,6 +194,21 @@ class Caller:
             due += random.exponential(1 / per_s)
         await asyncio.gather(*running)
 
+    async def leave_at_rate(self, per_s: float, texts: int, calls: Calls, until: float, after_s: float) -> None:
+        """Call that often and be gone after some seconds, whatever becomes of the call."""
+
+        async def call_and_leave() -> None:
+            try:
+                async with asyncio.timeout(after_s):
+                    await self.call(texts, calls)
+            except TimeoutError:
+                calls.failed_s.setdefault("left", []).append(after_s)
+
+        async with asyncio.TaskGroup() as running:
+            while time.perf_counter() < until:
+                running.create_task(call_and_leave())
+                await asyncio.sleep(1 / per_s)
+
     async def stream(self, texts: int, calls: Calls, until: float) -> None:
         """Encode by EncodeStream, that many texts a message; counts the texts answered until then."""
         room = asyncio.Semaphore(_STREAMED_AT_ONCE)  # what gRPC's buffers hold would be encoded after the end

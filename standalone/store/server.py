@@ -49,6 +49,7 @@ class StoreOptions:
 async def serve(options: StoreOptions) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConflictError, SettingsError, PortError before the first call."""
     _require_key_unless_loopback(options)
+    stopping = stop_event()  # before anybody can know of us, and stop us
     with sole_process(options.data_dir):
         # The port is taken before the collections are opened, so that a clash is told at once.
         server = _make_server(options.api_key)
@@ -58,7 +59,7 @@ async def serve(options: StoreOptions) -> None:
             health = _add_services(server, collections)
             await server.start()
             await _announce(health, port, collections, options)
-            await _until_told_to_stop(collections)
+            await _flush_until(stopping, collections)
             await finish_calls(server, health)
         finally:
             collections.close()
@@ -124,9 +125,8 @@ async def _announce(health: HealthServicer, port: int, collections: CollectionDi
     _log.info("store.started", host=options.host, port=port, collections=len(collections.names))
 
 
-async def _until_told_to_stop(collections: CollectionDirectory) -> None:
-    """Flush now and then, until a signal."""
-    stopping = stop_event()
+async def _flush_until(stopping: asyncio.Event, collections: CollectionDirectory) -> None:
+    """Flush now and then, until told to stop."""
     while not stopping.is_set():
         collections.flush_where_due(time.monotonic())
         with contextlib.suppress(TimeoutError):

@@ -99,7 +99,7 @@ def test_indexing_again_replaces_documents(indexed: RunningStack, tmp_path: Path
         (("search", "질의", "--collection", "nowhere"), 2, "nowhere"),
         (("search", "  ", "--collection", "sample"), 2, "empty"),
         (("search", "질의", "--collection", "sample", "--filter", "nonsense"), 2, "no condition"),
-        (("index", "missing.jsonl", "--collection", "x"), 2, "no file missing.jsonl"),
+        (("index", "missing.jsonl", "--collection", "x"), 2, "no file or folder missing.jsonl"),
         (("index", str(SAMPLE / "README.md"), "--collection", "a/b"), 2, "not a collection name"),
         (("watch", "no-such-job"), 2, "no-such-job"),
     ],
