@@ -1,5 +1,6 @@
 """The interceptors round every kind of method."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -71,8 +72,12 @@ async def test_answers_pass_unchanged(channel: grpc.aio.Channel) -> None:
 async def test_an_error_becomes_its_status_and_is_logged_once(
     channel: grpc.aio.Channel, method: str, number: int, code: grpc.StatusCode, details: str
 ) -> None:
-    with structlog.testing.capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await call(channel, method, number)
+    with structlog.testing.capture_logs() as logs:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await call(channel, method, number)
+        async with asyncio.timeout(5):  # the caller may have heard of it before the log has
+            while not any(entry["event"] == "call.finished" for entry in logs):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
     assert refusal.value.code() is code
     assert details in (refusal.value.details() or "")
     assert "x-request-id" in dict(refusal.value.trailing_metadata())
