@@ -108,7 +108,7 @@ def measure_shape(shape: str, arguments: argparse.Namespace) -> dict[str, Any]:
         figures = {}
         for kind in arguments.texts:
             figures[kind] = measure_texts(kind, ways, tokeniser, shape, arguments)
-            print_table(f"{shape}, {kind}", figures[kind])  # at once: GPUs are lent by the minute
+            print_table(f"{shape}, {kind}", figures[kind])  # at once: a run may be cut off
         return figures
 
 
