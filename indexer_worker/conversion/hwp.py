@@ -1,5 +1,6 @@
 """Files of Hancom's word processor: HWP 3, HWP 5 (OLE), HWPX (ZIP), told by content, since names are often wrong."""
 
+import re
 from pathlib import Path
 
 import olefile
@@ -11,6 +12,8 @@ from indexer_worker.conversion.zip_archive import MAGIC, check_archive
 # Bits of the properties in the stream FileHeader. Source: Hancom, "글 문서 파일 형식 5.0", revision 1.3, table 3.
 _FLAGS_AT = 36
 _PASSWORD, _DISTRIBUTION, _DRM = 1 << 1, 1 << 2, 1 << 4
+# Markdown takes the stars of `**제안**하되` for text, since a particle stands behind them without a space.
+_EMPHASIS = re.compile(r"(?<!\\)\*")
 
 
 def hwp_to_markdown(path: Path) -> str:
@@ -22,7 +25,7 @@ def hwp_to_markdown(path: Path) -> str:
     elif olefile.isOleFile(path):
         _check_hwp5(path)
     try:
-        return str(unhwp.to_markdown(str(path)))
+        return _EMPHASIS.sub("", str(unhwp.to_markdown(str(path))))
     except unhwp.UnhwpError as error:
         raise ConversionError(Reason.DAMAGED, f"{path.name} is no HWP or HWPX file, or damaged ({error})") from error
 

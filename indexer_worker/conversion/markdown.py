@@ -18,6 +18,7 @@ def plain_text(markdown: str) -> str:
     header: list[str] | None = None
     row: list[str] = []
     in_table = False
+    number = ""  # of a list item, before its text
     for token in MarkdownIt("commonmark").enable("table").parse(markdown):
         match token.type:
             case "table_open":
@@ -34,8 +35,11 @@ def plain_text(markdown: str) -> str:
                     lines.append(_table_row(header, row))
             case "inline" if in_table:
                 row.append(_one_line("".join(_inline(token.children or ()))))
+            case "list_item_open" if token.info:
+                number = f"{token.info}{token.markup} "
             case "inline":
-                lines += map(_one_line, "".join(_inline(token.children or ())).split("\n"))
+                lines += map(_one_line, (number + "".join(_inline(token.children or ()))).split("\n"))
+                number = ""
             case "fence" | "code_block":
                 lines += token.content.splitlines()
             case "html_block":
@@ -52,7 +56,9 @@ def _table_row(header: Sequence[str], row: Sequence[str]) -> str:
 def _inline(tokens: Sequence[Token]) -> Iterator[str]:
     for token in tokens:
         match token.type:
-            case "text" | "code_inline":
+            case "text":
+                yield token.content.replace("**", "")  # what Markdown leaves of `**법률**은`
+            case "code_inline":
                 yield token.content
             case "softbreak" | "hardbreak":
                 yield "\n"

@@ -5,6 +5,8 @@ from markdownify import MarkdownConverter
 
 # What is in the page and not on it.
 _UNSEEN = ("head", "script", "style", "template", "noscript")
+# Markdown's stars would stay where a Korean particle stands behind them.
+_EMPHASIS = ["b", "strong", "i", "em"]
 
 
 def html_to_markdown(html: str) -> tuple[str, str]:
@@ -13,4 +15,6 @@ def html_to_markdown(html: str) -> tuple[str, str]:
     title = page.title.get_text(" ", strip=True) if page.title else ""
     for unseen in page(_UNSEEN):
         unseen.decompose()
-    return str(MarkdownConverter(heading_style="atx", table_infer_header=True).convert_soup(page)), title
+    return str(
+        MarkdownConverter(heading_style="atx", table_infer_header=True, strip=_EMPHASIS).convert_soup(page)
+    ), title

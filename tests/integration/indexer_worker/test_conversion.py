@@ -105,12 +105,12 @@ def test_a_pdf_has_the_text_of_its_pages(tmp_path: Path) -> None:
 def test_a_page_has_its_title_and_what_one_sees_of_it(tmp_path: Path, encoding: str) -> None:
     page = tmp_path / "page.html"
     html = "<html><head><title> 알림 마당 </title><style>p {}</style></head><body><script>x()</script>"
-    html += "<h1>공지</h1><p>첫 줄<br>둘째 <b>줄</b></p><table><tr><th>이름</th><th>국어</th></tr>"
+    html += "<h1>공지</h1><p>첫 줄<br>둘째 <b>줄</b>은</p><table><tr><th>이름</th><th>국어</th></tr>"
     html += "<tr><td>개똥이</td><td>89</td></tr></table></body></html>"
     page.write_bytes(html.encode(encoding))
     found = converted(page)
     assert found["title"] == "알림 마당"
-    assert found["text"].splitlines() == ["공지", "첫 줄", "둘째 줄", "이름 국어", "이름: 개똥이, 국어: 89"]
+    assert found["text"].splitlines() == ["공지", "첫 줄", "둘째 줄은", "이름 국어", "이름: 개똥이, 국어: 89"]
 
 
 def test_markdown_is_read_without_its_marks(tmp_path: Path) -> None:
@@ -167,6 +167,8 @@ def test_tables_of_real_files_become_rows() -> None:
     assert cells[0].split() == [f"0,{column}" for column in range(7)]
     notice = converted(DOCUMENTS / "hwpx/mpm_recruitment_notice.hwpx")["text"]
     assert "인사혁신처 국민참여정책단 모집" in notice
+    request = converted(DOCUMENTS / "hwpx/error_20230728_test.hwpx")["text"]
+    assert "공연팀 5팀을 제안하되 섭외 예상금액은" in request
     assert "구세 조례 일부개정조례안" in converted(DOCUMENTS / "hwpx/error_20240626_no_manifest.hwpx")["text"]
 
 
