@@ -86,12 +86,17 @@ class Encoder:
             characters = sum(lengths)
             tokenised = await self._reader.read(texts, characters, options.role, options.long_text)
             self._forecast.learn(characters, sum(map(len, tokenised.token_ids)))
-            return await self._encode(tokenised, options, time.perf_counter() - started)
+            tokenise_s = time.perf_counter() - started
+            deadline_s = None if options.deadline_s is None else options.deadline_s - tokenise_s
+            return await self._encode(tokenised, options, deadline_s, tokenise_s)
 
     async def encode_tokenised(self, tokenised: TokenisedTexts, options: Options, tokenise_s: float) -> Encoded:
-        """Encode texts that somebody has tokenised for this model, in `tokenise_s` seconds; else as `encode`."""
+        """Encode texts that somebody has tokenised for this model, else as `encode`.
+
+        tokenise_s: seconds that it took; they are over, so that the deadline of `options` counts from now
+        """
         with self._counted():
-            return await self._encode(tokenised, options, tokenise_s)
+            return await self._encode(tokenised, options, options.deadline_s, tokenise_s)
 
     async def until_idle(self) -> None:
         """Wait until every call is answered."""
@@ -108,9 +113,10 @@ class Encoder:
             if not self._calls:
                 self._is_idle.set()
 
-    async def _encode(self, tokenised: TokenisedTexts, options: Options, tokenise_s: float) -> Encoded:
+    async def _encode(
+        self, tokenised: TokenisedTexts, options: Options, deadline_s: float | None, tokenise_s: float
+    ) -> Encoded:
         started_ns = time.time_ns() - int(tokenise_s * 1e9)
-        deadline_s = None if options.deadline_s is None else options.deadline_s - tokenise_s
         encoding = await self._batcher.encode(tokenised.token_ids, options.priority, options.client, deadline_s)
         embeddings = leading(_of_texts(encoding.embeddings, tokenised), options.dimensions)
         timing = Timing(tokenise_s, encoding.queue_s, encoding.encode_s)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from indexer_worker.conversion.failure import ConversionError, Reason
 from indexer_worker.conversion.markdown import plain_text
-from indexer_worker.conversion.zip_archive import MAGIC, check_archive
 from indexer_worker.readers.encodings import as_utf8, detect_encoding
 
 
@@ -42,10 +41,6 @@ def _html(path: Path) -> Converted:
 def _docx(path: Path) -> Converted:
     from indexer_worker.conversion.office import docx_to_html  # noqa: PLC0415
 
-    with path.open("rb") as file:
-        is_archive = file.read(len(MAGIC)) == MAGIC
-    if is_archive:
-        check_archive(path)
     return _of_html(docx_to_html(path))
 
 

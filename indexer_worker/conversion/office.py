@@ -7,6 +7,7 @@ import mammoth
 import pypdfium2
 
 from indexer_worker.conversion.failure import ConversionError, Reason
+from indexer_worker.conversion.zip_archive import check_archive
 
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0"  # Word wraps documents with a password in it
 _PDF_PASSWORD = 4  # FPDF_ERR_PASSWORD
@@ -19,6 +20,7 @@ def docx_to_html(path: Path) -> str:
             raise ConversionError(
                 Reason.ENCRYPTED, f"{path.name} has a password, or is of Word before 2007; save it as .docx without one"
             )
+        check_archive(path)
         try:
             return str(mammoth.convert_to_html(file, convert_image=mammoth.images.img_element(lambda _: {})).value)
         except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, SyntaxError) as error:

@@ -50,17 +50,22 @@ class RecordFormat(Protocol):
         """Return the record's document; None for a blank line. Raises RecordError."""
 
 
-@dataclass(slots=True)
-class JsonlFormat:
-    """One JSON object a line."""
+class _WithoutHeader:
+    """A format whose first line is a document, and whose records are lines."""
 
-    fields: SourceFields
-    is_quoted: bool = False
-    needs_header: bool = False
+    is_quoted = False
+    needs_header = False
 
     def takes_header(self, record: Record) -> bool:
         """Return False: the first line is a document."""
         return False
+
+
+@dataclass(slots=True)
+class JsonlFormat(_WithoutHeader):
+    """One JSON object a line."""
+
+    fields: SourceFields
 
     def document(self, record: Record) -> Document | None:
         """Read an object with the named keys; the other keys become the document's fields."""
@@ -121,16 +126,10 @@ class TableFormat:
 
 
 @dataclass(slots=True)
-class ConvertedFormat:
+class ConvertedFormat(_WithoutHeader):
     """One document a file, which `open_converted` has made a line of JSON; its identifier is the file's name."""
 
     name: str
-    is_quoted: bool = False
-    needs_header: bool = False
-
-    def takes_header(self, record: Record) -> bool:
-        """Return False: the line is the document."""
-        return False
 
     def document(self, record: Record) -> Document | None:
         """Read the line."""
@@ -139,16 +138,10 @@ class ConvertedFormat:
 
 
 @dataclass(slots=True)
-class LineFormat:
+class LineFormat(_WithoutHeader):
     """One document a line, without fields; its identifier is `<file name>:<line>`."""
 
     name: str
-    is_quoted: bool = False
-    needs_header: bool = False
-
-    def takes_header(self, record: Record) -> bool:
-        """Return False: the first line is a document."""
-        return False
 
     def document(self, record: Record) -> Document | None:
         """Read the line as the text."""
