@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from kosearch.errors import SettingsError
@@ -123,6 +123,24 @@ class WorkerSettings(_Section):
     max_attempts: int = Field(
         5, ge=1, le=1000, description="workers that may die on one partition before its job fails"
     )
+    source_roots: str = Field(
+        "",
+        description="folders that sources must lie in, absolute, separated by `:` (`;` on Windows); service and "
+        "workers refuse what lies or leads outside; empty: any",
+    )
+
+    @field_validator("source_roots")
+    @classmethod
+    def _check_roots(cls, value: str) -> str:
+        relative = [root for root in value.split(os.pathsep) if root and not os.path.isabs(root)]
+        if relative:
+            raise ValueError(f"write absolute folders; relative: {', '.join(relative)}")
+        return value
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Return the folders that sources must lie in; none: any. `load_settings` adds that of piped documents."""
+        return tuple(Path(root) for root in self.source_roots.split(os.pathsep) if root)
 
 
 class LogSettings(_Section):
@@ -185,6 +203,11 @@ class Settings(BaseSettings):
         return self.broker.url or f"redis+socket://{_url_path(broker_socket(self.data_dir))}"
 
     @property
+    def spool_dir(self) -> Path:
+        """Return the folder for documents that were piped into `kosearch index -`."""
+        return self.data_dir / "spool"
+
+    @property
     def ledger_url(self) -> str:
         """Return the SQLAlchemy URL of the job ledger."""
         return self.ledger.url or f"sqlite:///{_url_path(self.data_dir / 'ledger.db')}"
@@ -204,7 +227,11 @@ def load_settings(data_dir: Path | None = None, *, joins_stack: bool = True) -> 
         faults = "; ".join(f"{_variable(*map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise SettingsError(f"bad setting: {faults}") from error
     # An explicit argument wins over KOSEARCH_DATA_DIR, and the directory is absolute for every child process.
-    return settings.model_copy(update={"data_dir": chosen_dir})
+    settings = settings.model_copy(update={"data_dir": chosen_dir})
+    if not settings.worker.roots:
+        return settings
+    roots = os.pathsep.join((settings.worker.source_roots, str(settings.spool_dir)))
+    return settings.model_copy(update={"worker": settings.worker.model_copy(update={"source_roots": roots})})
 
 
 def stack_file(data_dir: Path) -> Path:

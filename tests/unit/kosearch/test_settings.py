@@ -205,3 +205,15 @@ def test_the_described_variables_are_the_accepted_ones(monkeypatch: pytest.Monke
         if default not in ("None", "the shipped model"):
             monkeypatch.setenv(name, default)
     assert load_settings(tmp_path).encoder.threads == 0
+
+
+def test_the_folders_of_sources_are_absolute_and_hold_what_is_piped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where sources may lie is a list; documents from standard input are always allowed; without it, everything is."""
+    assert load_settings(tmp_path).worker.roots == ()
+    monkeypatch.setenv("KOSEARCH_WORKER__SOURCE_ROOTS", f"/data{os.pathsep}/내 문서")
+    assert load_settings(tmp_path).worker.roots == (Path("/data"), Path("/내 문서"), tmp_path / "spool")
+    monkeypatch.setenv("KOSEARCH_WORKER__SOURCE_ROOTS", f"/data{os.pathsep}documents")
+    with pytest.raises(SettingsError, match="relative: documents"):
+        load_settings(tmp_path)
