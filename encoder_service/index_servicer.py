@@ -1,7 +1,7 @@
 """The Index service: protobuf on one side; ledger, task queue and vector store on the other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from kosearch.errors import InvalidRequestError, UnavailableError
 from kosearch.jobs import JobProgress, JobState, SourceFields
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
+from kosearch.source_roots import check_source
 from kosearch.task_queue import TaskQueue
 from kosearch.text import clean
 from kosearch.vector_store import VectorStore, check_collection_name
@@ -32,17 +33,23 @@ class IndexServicer(index_pb2_grpc.IndexServicer):
     """Answers kosearch.v1.Index."""
 
     def __init__(
-        self, ledger: Ledger, queue: TaskQueue, store: VectorStore, model: Callable[[], ModelDirectory]
+        self,
+        ledger: Ledger,
+        queue: TaskQueue,
+        store: VectorStore,
+        model: Callable[[], ModelDirectory],
+        source_roots: Sequence[Path] = (),
     ) -> None:
         self._ledger = ledger
         self._queue = queue
         self._store = store
         self._model = model
+        self._source_roots = source_roots
 
     async def SubmitJob(self, request: index_pb2.SubmitJobRequest, context: Any) -> index_pb2.SubmitJobResponse:  # noqa: N802
         """Record a job and send it to the workers."""
         collection = check_collection_name(request.collection)
-        paths = _checked_paths(request.paths)
+        paths = await asyncio.to_thread(_checked_paths, request.paths, self._source_roots)
         fields = _checked_fields(request)
         model = self._model()
         # Whoever mixes models learns it now, not from a failed job.
@@ -94,7 +101,7 @@ class IndexServicer(index_pb2_grpc.IndexServicer):
         return index_pb2.DeleteDocumentsResponse(chunks_deleted=deleted)
 
 
-def _checked_paths(paths: Any) -> list[Path]:
+def _checked_paths(paths: Any, source_roots: Sequence[Path]) -> list[Path]:
     if not 0 < len(paths) <= _MAX_PATHS:
         raise InvalidRequestError(f"{len(paths)} paths given; name 1 to {_MAX_PATHS:,} files")
     checked = [Path(path) for path in dict.fromkeys(paths)]
@@ -103,6 +110,7 @@ def _checked_paths(paths: Any) -> list[Path]:
             raise InvalidRequestError(f"path {str(path)!r} holds a NUL character")
         if not path.is_absolute():
             raise InvalidRequestError(f"path {str(path)!r} is relative; the workers need an absolute one")
+        check_source(path, source_roots)
     return checked
 
 

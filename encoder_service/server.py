@@ -212,7 +212,7 @@ def _build_index_servicer(
     store = stack.enter_context(closing(VectorStore(settings.qdrant)))
     dispatching = asyncio.create_task(Dispatcher(ledger, queue).run(), name="dispatcher")
     stack.push_async_callback(_cancelled, dispatching)
-    return IndexServicer(ledger, queue, store, model)
+    return IndexServicer(ledger, queue, store, model, settings.worker.roots)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -140,6 +140,20 @@ async def test_a_bad_request_is_refused_and_nothing_recorded(
     assert service.ledger.due_jobs(0) == []
 
 
+@pytest.mark.parametrize("path", ["{0}/secret", "{0}/open/../secret/a.txt", "{0}/open/link/a.txt", "{0}/open2", "/"])
+async def test_a_path_outside_of_the_allowed_folders_is_refused(path: str, service: Service, tmp_path: Path) -> None:
+    """Through `..`, through a link, by a name that begins alike; what lies inside is accepted."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "open/link").symlink_to(tmp_path / "secret")
+    fakes: Any = (service.queue, service.store)
+    service.servicer = IndexServicer(service.ledger, *fakes, lambda: MODEL, [tmp_path / "open"])
+    with pytest.raises(InvalidRequestError, match="KOSEARCH_WORKER__SOURCE_ROOTS"):
+        await service.submit(str(tmp_path / "open/a.jsonl"), path.format(tmp_path))
+    assert service.queue.sent == []
+    await service.submit(str(tmp_path / "open/a.jsonl"), str(tmp_path / "open/**/*.hwp"))
+
+
 @pytest.mark.parametrize("error", [ConflictError("another model"), UnavailableError("Qdrant is away")])
 async def test_a_collection_that_cannot_be_used_is_said_at_once(error: Exception, service: Service) -> None:
     """Whoever mixes models learns it from the submission, not from a failed job."""
