@@ -1,4 +1,4 @@
-"""A worker between its real neighbours: broker, store, and the encoder service on a tiny random model."""
+"""A worker between its real neighbours: ledger, broker, store, and the encoder service on a tiny random model."""
 
 import dataclasses
 import socket
@@ -13,10 +13,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kosearch.client import Client
 from kosearch.jobs import JobProgress, Rejection, SourceFields
-from kosearch.settings import EncoderSettings, QdrantSettings, Settings
+from kosearch.settings import BrokerSettings, EncoderSettings, LedgerSettings, QdrantSettings, Settings
 from kosearch.vector_store import VectorStore
 from tests.integration.encoder_service.conftest import Shape, write_model
 from tests.integration.indexer_worker.neighbours import environment, running, running_broker, running_worker
+from tests.ledgers import Backing, server_backing
 from tests.store_process import StoreProcess, running_store
 
 KEY = "test-key"
@@ -50,18 +51,30 @@ class Stack:
         return {(each["document_id"], each["chunk_index"]): each["text"] for each in payloads}
 
 
+@pytest.fixture(scope="session", params=["embedded", "servers"])
+def backing(request: pytest.FixtureRequest) -> Iterator[Backing]:
+    """What holds jobs and tasks: SQLite and the embedded broker, then PostgreSQL and Redis."""
+    if request.param == "embedded":
+        yield Backing()
+        return
+    with server_backing(request.getfixturevalue("postgres")) as servers:
+        yield servers
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """All neighbours, for the whole run of these tests."""
+def stack(backing: Backing, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """All neighbours, for the whole run of these tests on one backing."""
     data_dir = tmp_path_factory.mktemp("stack")
     model = write_model(data_dir / "model", Shape()).directory
     with ExitStack() as processes:
-        processes.enter_context(running_broker(data_dir))
+        if not backing.broker_url:
+            processes.enter_context(running_broker(data_dir))
         store = processes.enter_context(running_store(data_dir / "collections", api_key=KEY))
         address = f"127.0.0.1:{free_port()}"
         encoder = EncoderSettings(address=address, api_key=KEY, model=model.path, threads=1)
         qdrant = QdrantSettings(url=f"http://127.0.0.1:{store.port}", grpc_port=store.port, api_key=KEY)
         variables = {
+            **backing.variables,
             "KOSEARCH_ENCODER__ADDRESS": address,
             "KOSEARCH_ENCODER__API_KEY": KEY,
             "KOSEARCH_ENCODER__MODEL": str(model.path),
@@ -84,7 +97,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         vectors = VectorStore(qdrant)
         processes.callback(vectors.close)
         client = processes.enter_context(Client(encoder))
-        settings = Settings(data_dir=data_dir, encoder=encoder, qdrant=qdrant)
+        settings = Settings(
+            data_dir=data_dir,
+            encoder=encoder,
+            qdrant=qdrant,
+            ledger=LedgerSettings(url=backing.ledger_url),
+            broker=BrokerSettings(url=backing.broker_url),
+        )
         yield Stack(settings, variables, store, client, vectors)
 
 

@@ -1,8 +1,9 @@
-"""The task queue against the embedded broker, and against none."""
+"""The task queue against the embedded broker, against Redis as production has it, and against none."""
 
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,31 +13,43 @@ from kosearch.errors import SettingsError, UnavailableError
 from kosearch.settings import BrokerSettings, Settings, broker_socket
 from kosearch.task_queue import INDEX_PARTITION, PLAN_JOB, TaskQueue
 from tests.integration.indexer_worker.neighbours import running_broker
+from tests.real_redis import RealRedis
 
 SOON_S = 15.0
 
 
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    """A data directory, with a Korean name and a space, on which a broker runs."""
-    path = tmp_path / "내 문서 50%"
-    path.mkdir()
-    with running_broker(path):
-        yield path
+@dataclass(frozen=True)
+class Broker:
+    """A broker that runs: the settings that name it, and itself, asked past our own code."""
+
+    settings: Settings
+    connection: redis.Redis
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+    """The embedded broker on a directory with a Korean name and a space, then a Redis server."""
+    data_dir = tmp_path / "내 문서 50%"
+    data_dir.mkdir()
+    if request.param == "redis":
+        server: RealRedis = request.getfixturevalue("redis_server")
+        with redis.Redis.from_url(server.admin_url) as connection:
+            yield Broker(Settings(data_dir=data_dir, broker=BrokerSettings(url=server.url)), connection)
+        return
+    with running_broker(data_dir), redis.Redis(unix_socket_path=str(broker_socket(data_dir))) as connection:
+        yield Broker(Settings(data_dir=data_dir), connection)
 
 
 @pytest.fixture
-def queue(data_dir: Path) -> Iterator[TaskQueue]:
-    made = TaskQueue(Settings(data_dir=data_dir))
+def queue(running: Broker) -> Iterator[TaskQueue]:
+    made = TaskQueue(running.settings)
     yield made
     made.close()
 
 
 @pytest.fixture
-def broker(data_dir: Path) -> Iterator[redis.Redis]:
-    """The broker, asked past our own code."""
-    with redis.Redis(unix_socket_path=str(broker_socket(data_dir))) as connection:
-        yield connection
+def broker(running: Broker) -> redis.Redis:
+    return running.connection
 
 
 def test_a_queue_that_does_not_exist_is_empty(queue: TaskQueue) -> None:
@@ -106,9 +119,13 @@ def test_a_broker_that_comes_back_is_found(tmp_path: Path) -> None:
 def test_a_full_broker_is_unavailable(queue: TaskQueue, broker: redis.Redis) -> None:
     """A broker without memory refuses; the job stays in the ledger."""
     queue.send_job("a")
+    limit = broker.config_get("maxmemory")["maxmemory"] or 0
     broker.config_set("maxmemory", "1")
-    with pytest.raises(UnavailableError):
-        queue.send_job("b")
+    try:
+        with pytest.raises(UnavailableError):
+            queue.send_job("b")
+    finally:
+        broker.config_set("maxmemory", limit)  # the server may not be ours
 
 
 def test_sending_nothing_is_nothing(queue: TaskQueue) -> None:
