@@ -2,29 +2,26 @@
 
     DATA_DIR/store.lock                      held by the one process
     DATA_DIR/aliases.json                    alias -> collection
-    DATA_DIR/collections/NAME-ID/shard/      Edge's files
+    DATA_DIR/collections/NAME-ID/shard*/     Edge's files; of several directories meta.json names the valid one
     DATA_DIR/collections/NAME-ID/meta.json   the CreateCollection message; written last, so its presence means complete
+    DATA_DIR/scratch/                        shards that are built or removed; emptied at start
 
 Everything here blocks and belongs to one thread, but for `Collection.make_durable`.
 """
 
-import asyncio
 import json
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import qdrant_edge as edge
 import structlog
-from google.protobuf import json_format
 from qdrant_client import grpc as pb
 
 from standalone.store.aliases import apply_actions
-from standalone.store.engine import from_engine, is_panic
+from standalone.store.collection import Collection, load_shard
 from standalone.store.errors import (
     DamagedError,
     ExistsError,
@@ -33,81 +30,14 @@ from standalone.store.errors import (
     StoreError,
     unknown_collection,
 )
-from standalone.store.files import free_bytes, remove_whole, sync_directory, sync_wal, write_whole
-from standalone.store.translation.points import VectorSpace
-from standalone.store.translation.schemas import check_create, edge_config, merge_metadata, vector_space
+from standalone.store.files import free_bytes, remove_whole, sync_directory, write_whole
+from standalone.store.meta_file import FIRST_SHARD, META, Meta, dump_meta, read_meta, write_meta
+from standalone.store.translation.schemas import check_create, edge_config, vector_space
 
-_META = "meta.json"
-_META_DRAFT = "meta.json.draft"
+_META_DRAFT = f"{META}.draft"
 _DOOMED = ".deleted-"
-_FORMAT = 1
-# A flush holds the whole process for about 0.1 s and a start replays what was not flushed, 40,000 points a second.
-_FLUSH_AFTER_POINTS = 50_000
-_FLUSH_AFTER_IDLE_S = 2.0
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Collection:
-    """An open collection. `written` counts updates, `durable` those that survive a power cut."""
-
-    directory: Path
-    message: pb.CreateCollection
-    shard: edge.EdgeShard
-    space: VectorSpace
-    written: int = 0
-    durable: int = 0
-    unflushed_points: int = 0
-    last_write_s: float = 0.0
-    _sealed: set[str] = field(default_factory=set)
-    _syncing: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    @property
-    def name(self) -> str:
-        """The collection's own name."""
-        return self.message.collection_name
-
-    def update(self, operation: edge.UpdateOperation, points: int = 1) -> int:
-        """Apply an update of about `points` points. Returns its number; it survives kill -9, not yet a power cut."""
-        self.written += 1
-        self.unflushed_points += points
-        self.last_write_s = time.monotonic()
-        self.shard.update(operation)
-        return self.written
-
-    async def make_durable(self, update: int) -> None:
-        """Return when the update of this number survives a power cut; waiters share one sync of the log.
-
-        A flush would do as well, but holds the process for 100 ms where this takes 1 ms of a thread. Raises OSError,
-        and MissingError when the collection is deleted meanwhile.
-        """
-        async with self._syncing:
-            if self.durable < update:
-                target = self.written
-                try:
-                    await asyncio.to_thread(sync_wal, self.directory / "shard" / "wal", self._sealed)
-                except FileNotFoundError as error:
-                    raise unknown_collection(self.name) from error  # deleted meanwhile
-                self.durable = max(self.durable, target)
-
-    def wants_flush(self, now_s: float) -> bool:
-        """Tell whether the log has grown long, or writing has paused. `now_s`: time.monotonic()."""
-        idle = now_s - self.last_write_s >= _FLUSH_AFTER_IDLE_S
-        return self.unflushed_points >= _FLUSH_AFTER_POINTS or (self.unflushed_points > 0 and idle)
-
-    def flush(self) -> None:
-        """Write the shard's segments to disk and drop its log."""
-        self.shard.flush()
-        self.unflushed_points = 0
-        self.durable = self.written
-
-    def close(self) -> None:
-        """Flush and close the shard."""
-        try:
-            self.flush()
-        finally:
-            self.shard.close()
 
 
 class CollectionDirectory:
@@ -119,6 +49,8 @@ class CollectionDirectory:
         self._min_free_bytes = min_free_bytes
         self._root = data_dir / "collections"
         self._root.mkdir(parents=True, exist_ok=True)
+        self.scratch = data_dir / "scratch"
+        shutil.rmtree(self.scratch, ignore_errors=True)
         self._open: dict[str, Collection] = {}
         self._damaged: dict[str, tuple[Path, str]] = {}
         has_unknown_names = self._open_all()
@@ -135,6 +67,16 @@ class CollectionDirectory:
     def aliases(self) -> dict[str, str]:
         """A copy of the aliases: alias -> collection."""
         return dict(self._aliases)
+
+    @property
+    def opened(self) -> list[Collection]:
+        """The collections that are open."""
+        return list(self._open.values())
+
+    @property
+    def min_free_bytes(self) -> int:
+        """Bytes of the disk that are left alone."""
+        return self._min_free_bytes
 
     def exists(self, name: str) -> bool:
         """Tell whether the name is a collection's or an alias."""
@@ -177,7 +119,7 @@ class CollectionDirectory:
             directory = self._damaged.pop(name)[0]
         elif name in self._open:
             collection = self._open.pop(name)
-            collection.shard.close()
+            collection.discard()
             directory = collection.directory
         else:
             return False
@@ -186,24 +128,17 @@ class CollectionDirectory:
         _log.info("collection.deleted", collection=name, directory=directory.name)
         return True
 
-    def change_metadata(self, name: str, changes: pb.UpdateCollection) -> None:
-        """Change a collection's metadata key by key. Raises MissingError, DamagedError."""
-        collection = self.get(name)
-        message = merge_metadata(collection.message, changes.metadata)
-        write_whole(collection.directory / _META, _dump(message))
-        collection.message = message
-
     def change_aliases(self, actions: Iterable[pb.AliasOperations]) -> None:
         """Apply alias actions, all or none. Raises MissingError, ExistsError, InvalidArgumentError."""
         self._save_aliases(apply_actions(self._aliases, actions, self.names))
         _log.info("aliases.changed", aliases=len(self._aliases))
 
-    def require_room(self, share: float = 1.0) -> None:
-        """Raise NoSpaceError when the disk has less free than the minimum, times `share`.
+    def require_room(self, share: float = 1.0, extra_bytes: int = 0) -> None:
+        """Raise NoSpaceError when the disk has less free than the minimum, times `share`, and `extra_bytes`.
 
         Edge maps its files into memory, and a write to a mapped page that the disk has no room for kills the process.
         """
-        free = free_bytes(self._data_dir)
+        free = free_bytes(self._data_dir) - extra_bytes
         if free < self._min_free_bytes * share:
             raise NoSpaceError(
                 f"no space left: the disk of {self._data_dir} has {free >> 20} MiB free and the store stops writing at "
@@ -238,23 +173,28 @@ class CollectionDirectory:
                 _log.info("collection.discarded", directory=directory.name)
                 continue
             try:
-                message = _load((directory / _META).read_text(encoding="utf-8"))
+                meta = read_meta(directory)
             except (OSError, ValueError) as error:
                 has_unknown_names = True
-                _log.error("collection.damaged", problem=_damage_message("?", directory, f"{_META}: {error}"))
+                _log.error("collection.damaged", problem=_damage_message("?", directory, f"{META}: {error}"))
                 continue
-            self._open_one(directory, message)
+            self._open_one(directory, meta)
         return has_unknown_names
 
-    def _open_one(self, directory: Path, message: pb.CreateCollection) -> None:
-        name = message.collection_name
+    def _open_one(self, directory: Path, meta: Meta) -> None:
+        name = meta.message.collection_name
         try:
-            self._open[name] = Collection(directory, message, _load_shard(directory / "shard"), vector_space(message))
+            shard = load_shard(directory / meta.shard)
+            opened = Collection(directory, meta.message, shard, vector_space(meta.message), meta.shard)
         except StoreError as error:
             self._damaged[name] = (directory, str(error))
             _log.error("collection.damaged", problem=_damage_message(name, directory, str(error)))
             return
-        _log.info("collection.opened", collection=name, points=self._open[name].shard.info().points_count)
+        for other in directory.glob(f"{FIRST_SHARD}*"):
+            if other.name != meta.shard:
+                shutil.rmtree(other)
+        self._open[name] = opened
+        _log.info("collection.opened", collection=name, points=opened.shard.info().points_count)
 
     def _read_aliases(self) -> dict[str, str]:
         path = self._data_dir / "aliases.json"
@@ -274,30 +214,18 @@ class CollectionDirectory:
 
 
 def _build(directory: Path, message: pb.CreateCollection) -> Collection:
-    (directory / _META_DRAFT).write_text(_dump(message), encoding="utf-8")
-    shard = edge.EdgeShard.create(str(directory / "shard"), edge_config(message))
+    (directory / _META_DRAFT).write_text(dump_meta(Meta(message)), encoding="utf-8")
+    shard = edge.EdgeShard.create(str(directory / FIRST_SHARD), edge_config(message))
     shard.flush()
-    write_whole(directory / _META, _dump(message))
+    write_meta(directory, Meta(message))
     (directory / _META_DRAFT).unlink()
     sync_directory(directory.parent)
     return Collection(directory, message, shard, vector_space(message))
 
 
-def _load_shard(path: Path) -> edge.EdgeShard:
-    # Edge takes a missing segment for an empty shard.
-    if not any((path / "segments").glob("*")):
-        raise StoreError(f"{path / 'segments'} is empty or missing")
-    try:
-        return edge.EdgeShard.load(str(path))
-    except BaseException as error:
-        if isinstance(error, Exception) or is_panic(error):
-            raise from_engine(error) from error
-        raise
-
-
 def _is_unfinished(directory: Path) -> bool:
     """Tell a creation that a crash cut short from a damaged collection: the draft is there, or nothing is."""
-    return not (directory / _META).exists() and ((directory / _META_DRAFT).exists() or not any(directory.iterdir()))
+    return not (directory / META).exists() and ((directory / _META_DRAFT).exists() or not any(directory.iterdir()))
 
 
 def _directory_name(collection: str) -> str:
@@ -310,20 +238,3 @@ def _damage_message(name: str, directory: Path, reason: str) -> str:
         f"collection `{name}` in {directory} cannot be opened ({reason}); stop the store and restore the directory "
         "from a backup, or remove it and index the collection again"
     )
-
-
-def _dump(message: pb.CreateCollection) -> str:
-    written = json_format.MessageToDict(message, preserving_proto_field_name=True)
-    return json.dumps({"format": _FORMAT, "collection": written}, ensure_ascii=False, indent=1)
-
-
-def _load(text: str) -> pb.CreateCollection:
-    """Return the message. Raises ValueError when the text is not what `_dump` wrote."""
-    document = json.loads(text)
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise ValueError(f"not of format {_FORMAT}")
-    try:
-        message = json_format.ParseDict(document["collection"], pb.CreateCollection())
-    except (KeyError, json_format.ParseError) as error:
-        raise ValueError(str(error)) from error
-    return message

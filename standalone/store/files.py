@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kosearch.errors import ConflictError
@@ -76,6 +76,24 @@ def sole_process(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def sync_tree(directory: Path) -> None:
+    """Make everything in a directory durable, names and contents."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            _sync_file(Path(folder) / name)
+        sync_directory(Path(folder))
+
+
+def used_bytes(directory: Path) -> int:
+    """Return the bytes that a directory's files take on the disk; one that vanishes meanwhile takes none."""
+    used = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                used += (Path(folder) / name).stat().st_blocks * 512
+    return used
 
 
 def free_bytes(directory: Path) -> int:

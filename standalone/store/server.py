@@ -18,6 +18,7 @@ from kosearch.errors import SettingsError, UnavailableError
 from kosearch.graceful_stop import finish_calls, stop_event
 from standalone.store.collection_directory import CollectionDirectory
 from standalone.store.files import sole_process, write_whole
+from standalone.store.index_builds import IndexBuilds
 from standalone.store.interceptor import Gate, served_methods
 from standalone.store.servicer import CollectionsServicer, PointsServicer, QdrantServicer
 
@@ -59,7 +60,13 @@ async def serve(options: StoreOptions) -> None:
             health = _add_services(server, collections)
             await server.start()
             await _announce(health, port, collections, options)
-            await _flush_until(stopping, collections)
+            builds = asyncio.create_task(IndexBuilds(collections).run())
+            try:
+                await _flush_until(stopping, collections)
+            finally:
+                builds.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await builds
             await finish_calls(server, health)
         finally:
             collections.close()

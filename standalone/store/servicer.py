@@ -8,7 +8,8 @@ import grpc
 import qdrant_edge as edge
 from qdrant_client import grpc as pb
 
-from standalone.store.collection_directory import Collection, CollectionDirectory
+from standalone.store.collection import Collection
+from standalone.store.collection_directory import CollectionDirectory
 from standalone.store.errors import InvalidArgumentError
 from standalone.store.translation import points, schemas
 from standalone.store.translation.filters import filter_from_pb
@@ -21,7 +22,7 @@ _COUNT = ALWAYS_TRUE | {"collection_name", "filter", "exact"}
 _SET_PAYLOAD = ALWAYS_TRUE | {"collection_name", "wait", "payload", "points_selector", "key"}
 _QUERY_BATCH = ALWAYS_TRUE | {"collection_name", "query_points"}
 _DELETE_INDEX = ALWAYS_TRUE | {"collection_name", "wait", "field_name"}
-_UPDATE_COLLECTION = ALWAYS_TRUE | {"collection_name", "metadata"}
+_UPDATE_COLLECTION = ALWAYS_TRUE | {"collection_name", "metadata", "optimizers_config"}
 # Deletes free space in the end, so they may go on a little longer on a full disk.
 _ROOM_FOR_DELETES = 0.25
 
@@ -47,7 +48,7 @@ class CollectionsServicer(pb.CollectionsServicer):
     async def Get(self, request: pb.GetCollectionInfoRequest, _context: Context) -> pb.GetCollectionInfoResponse:  # noqa: N802
         started = time.perf_counter()
         collection = self._collections.get(request.collection_name)
-        info = schemas.collection_info_to_pb(collection.message, collection.shard.info())
+        info = schemas.collection_info_to_pb(collection.message, collection.shard.info(), collection.index_status())
         return pb.GetCollectionInfoResponse(result=info, time=time.perf_counter() - started)
 
     async def List(self, _request: pb.ListCollectionsRequest, _context: Context) -> pb.ListCollectionsResponse:  # noqa: N802
@@ -67,7 +68,7 @@ class CollectionsServicer(pb.CollectionsServicer):
 
     async def Update(self, request: pb.UpdateCollection, _context: Context) -> pb.CollectionOperationResponse:  # noqa: N802
         require_supported(request, _UPDATE_COLLECTION)
-        self._collections.change_metadata(request.collection_name, request)
+        self._collections.get(request.collection_name).change(request)
         return pb.CollectionOperationResponse(result=True)
 
     async def Delete(self, request: pb.DeleteCollection, _context: Context) -> pb.CollectionOperationResponse:  # noqa: N802
@@ -100,16 +101,20 @@ class PointsServicer(pb.PointsServicer):
         collection = self._collections.get(request.collection_name)
         upserted = points.points_from_pb(request.points, collection.space)
         self._collections.require_room()
-        return await _update(collection, edge.UpdateOperation.upsert_points(upserted), request.wait, len(upserted))
+        ids = [point.id for point in upserted]
+        number = collection.update(edge.UpdateOperation.upsert_points(upserted), ids, len(ids))
+        return await _answer(collection, number, request.wait)
 
     async def Delete(self, request: pb.DeletePoints, _context: Context) -> pb.PointsOperationResponse:  # noqa: N802
         require_supported(request, ALWAYS_TRUE | {"collection_name", "wait", "points"})
         collection = self._collections.get(request.collection_name)
-        selected = points.selector_from_pb(request.points)
+        selected = collection.resolve(points.selector_from_pb(request.points))
         self._collections.require_room(_ROOM_FOR_DELETES)
         if isinstance(selected, list):
-            return await _update(collection, edge.UpdateOperation.delete_points(selected), request.wait, len(selected))
-        return await _update(collection, edge.UpdateOperation.delete_points_by_filter(selected), request.wait)
+            number = collection.update(edge.UpdateOperation.delete_points(selected), selected)
+        else:
+            number = collection.update(edge.UpdateOperation.delete_points_by_filter(selected))
+        return await _answer(collection, number, request.wait)
 
     async def SetPayload(self, request: pb.SetPayloadPoints, _context: Context) -> pb.PointsOperationResponse:  # noqa: N802
         operations = edge.UpdateOperation.set_payload, edge.UpdateOperation.set_payload_by_filter
@@ -125,16 +130,16 @@ class PointsServicer(pb.PointsServicer):
         collection = self._collections.get(request.collection_name)
         schema = schemas.index_from_pb(request)
         self._collections.require_room()
-        return await _update(
-            collection, edge.UpdateOperation.create_field_index(request.field_name, schema), request.wait
-        )
+        number = collection.update_schema(edge.UpdateOperation.create_field_index(request.field_name, schema))
+        return await _answer(collection, number, request.wait)
 
     async def DeleteFieldIndex(  # noqa: N802
         self, request: pb.DeleteFieldIndexCollection, _context: Context
     ) -> pb.PointsOperationResponse:
         require_supported(request, _DELETE_INDEX)
         collection = self._collections.get(request.collection_name)
-        return await _update(collection, edge.UpdateOperation.delete_field_index(request.field_name), request.wait)
+        number = collection.update_schema(edge.UpdateOperation.delete_field_index(request.field_name))
+        return await _answer(collection, number, request.wait)
 
     async def Get(self, request: pb.GetPoints, _context: Context) -> pb.GetResponse:  # noqa: N802
         started = time.perf_counter()
@@ -188,7 +193,7 @@ class PointsServicer(pb.PointsServicer):
     ) -> pb.PointsOperationResponse:
         require_supported(request, _SET_PAYLOAD)
         collection = self._collections.get(request.collection_name)
-        selected = points.selector_from_pb(request.points_selector)
+        selected = collection.resolve(points.selector_from_pb(request.points_selector))
         payload, key = payload_from_pb(request.payload), request.key or None
         self._collections.require_room()
         operation = by_ids if isinstance(selected, list) else by_filter
@@ -196,15 +201,13 @@ class PointsServicer(pb.PointsServicer):
             update = operation(selected, payload, key)
         except ValueError as error:
             raise InvalidArgumentError(f"Wrong input: {error}") from error
-        return await _update(collection, update, request.wait, len(selected) if isinstance(selected, list) else 1)
+        ids = selected if isinstance(selected, list) else []
+        return await _answer(collection, collection.update(update, ids, len(ids)), request.wait)
 
 
-async def _update(
-    collection: Collection, operation: edge.UpdateOperation, wait: bool, count: int = 1
-) -> pb.PointsOperationResponse:
-    """Apply an update of `count` points and, with `wait`, return only when it survives a power cut."""
+async def _answer(collection: Collection, number: int, wait: bool) -> pb.PointsOperationResponse:
+    """Answer to the update of this number and, with `wait`, return only when it survives a power cut."""
     started = time.perf_counter()
-    number = collection.update(operation, count)
     if wait:
         await collection.make_durable(number)
     status = pb.UpdateStatus.Completed if wait else pb.UpdateStatus.Acknowledged

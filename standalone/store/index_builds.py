@@ -1,0 +1,179 @@
+"""Vector indexes, built one at a time while the collections are searched and written.
+
+The points of a collection are read page by page and given to a process that builds a new shard with an index; ids of
+what is written meanwhile are kept, and brought over at the end (`Collection.take_over`). Nothing is copied by file: Edge
+rewrites its files in place, so no copy would be consistent without halting all writes.
+"""
+
+import asyncio
+import shutil
+import sys
+import time
+import uuid
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from standalone.store.collection import BuildAbandonedError, Collection
+from standalone.store.collection_directory import CollectionDirectory
+from standalone.store.engine import from_engine, is_panic
+from standalone.store.errors import NoSpaceError, StoreError
+from standalone.store.files import sync_directory, used_bytes
+from standalone.store.index_builder import EXIT_NO_SPACE, plan_frame
+from standalone.store.meta_file import FIRST_SHARD
+from standalone.store.point_pages import LAST_FRAME, encode_page, framed
+from standalone.store.translation.values import PointId
+
+_LOOK_AGAIN_S = 1.0
+# 5 to 10 ms of the process, in which nobody else is served.
+_PAGE_POINTS = 256
+# The points, then the index beside them before they go, and what is brought over at the end.
+_ROOM_FACTOR = 2.5
+# About 100 bytes each.
+_MAX_CHANGED = 1_000_000
+
+_log = structlog.get_logger(__name__)
+
+
+class BuilderError(StoreError):
+    """The process that builds the shard has failed."""
+
+
+class IndexBuilds:
+    """Builds the indexes that the collections of a directory want."""
+
+    def __init__(self, collections: CollectionDirectory) -> None:
+        self._collections = collections
+
+    async def run(self) -> None:
+        """Build whatever is wanted, for ever; cancelled, it ends at once and leaves nothing behind."""
+        while True:
+            collection = self._next(time.monotonic())
+            if collection is None:
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
+                await self._try(collection)
+
+    def _next(self, now_s: float) -> Collection | None:
+        return next(
+            (each for each in self._collections.opened if each.attempts.is_due(now_s) and each.wants_index), None
+        )
+
+    async def _try(self, collection: Collection) -> None:
+        """Build a collection's index; a failure is logged, and tried again or given up."""
+        attempts = collection.attempts
+        began_s = time.monotonic()
+        _log.info("index.started", collection=collection.name, points=collection.shard.info().points_count)
+        try:
+            await self._build(collection)
+        except BuildAbandonedError as error:
+            _log.info("index.abandoned", collection=collection.name, reason=str(error))
+        except NoSpaceError as error:
+            attempts.wait_for_space(time.monotonic(), str(error))
+            _log.warning("index.postponed", collection=collection.name, reason=str(error))
+        except BaseException as error:
+            if not (isinstance(error, Exception) or is_panic(error)):
+                raise
+            attempts.fail(time.monotonic(), str(error))
+            _log.error(
+                "index.failed",
+                collection=collection.name,
+                failures=attempts.failures,
+                is_given_up=attempts.has_given_up,
+                reason=str(from_engine(error)),
+            )
+        else:
+            _log.info(
+                "index.built",
+                collection=collection.name,
+                indexed=collection.shard.info().indexed_vectors_count,
+                took_s=round(time.monotonic() - began_s, 1),
+            )
+
+    async def _build(self, collection: Collection) -> None:
+        self._collections.require_room(extra_bytes=int(_ROOM_FACTOR * _segment_bytes(collection)))
+        built = self._collections.scratch / uuid.uuid4().hex
+        collection.changed = set()
+        collection.is_building = True
+        try:
+            await self._run_builder(collection, built)
+            name = f"{FIRST_SHARD}-{built.name[:12]}"
+            built.rename(collection.directory / name)
+            built = collection.directory / name
+            sync_directory(collection.directory)
+            built = await collection.take_over(name)
+        finally:
+            collection.changed = None
+            collection.is_building = False
+            await self._remove(built)
+
+    async def _run_builder(self, collection: Collection, built: Path) -> None:
+        """Have the shard built. Raises BuildAbandonedError, BuilderError, NoSpaceError."""
+        self._collections.scratch.mkdir(exist_ok=True)
+        plan = plan_frame(built, collection.message, collection.payload_indexes(), self._collections.min_free_bytes)
+        command = [sys.executable, "-m", "standalone.store.index_builder"]
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE)
+        try:
+            # It ends early when it fails, which its exit code then tells.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                await self._feed(collection, process, plan)
+            while process.returncode is None:
+                self._require_use(collection)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _LOOK_AGAIN_S)
+        finally:
+            await _end(process)
+        if process.returncode == EXIT_NO_SPACE:
+            self._collections.require_room()
+            raise NoSpaceError("no space left for the vector index; free some")
+        if process.returncode != 0:
+            raise BuilderError(f"the process that builds the index ended with {process.returncode}")
+
+    async def _feed(self, collection: Collection, process: Process, plan: bytes) -> None:
+        assert process.stdin is not None
+        process.stdin.write(framed(plan))
+        offset: PointId | None = None
+        while True:
+            self._require_use(collection)
+            began_s = time.monotonic()
+            records, offset = collection.read_page(offset, _PAGE_POINTS)
+            if records:
+                process.stdin.write(framed(encode_page(records)))
+            took_s = time.monotonic() - began_s
+            await process.stdin.drain()
+            # At least half of the time is for who searches and writes.
+            await asyncio.sleep(took_s)
+            if offset is None:
+                break
+        process.stdin.write(framed(LAST_FRAME))
+        await process.stdin.drain()
+
+    def _require_use(self, collection: Collection) -> None:
+        """Raise when the build is of no use any more, or does harm."""
+        if collection.is_closed or collection.changed is None:
+            raise BuildAbandonedError("the collection, or a payload index of it, was made or removed")
+        if len(collection.changed) > _MAX_CHANGED:
+            raise BuildAbandonedError("too much was written meanwhile")
+        self._collections.require_room()
+
+    async def _remove(self, directory: Path) -> None:
+        """Remove a shard that is not, or no more, a collection's; takes as long as the disk wants."""
+        doomed = self._collections.scratch / f"doomed-{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            directory.rename(doomed)
+        await asyncio.to_thread(shutil.rmtree, doomed, ignore_errors=True)
+
+
+async def _end(process: Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _segment_bytes(collection: Collection) -> int:
+    return used_bytes(collection.shard_directory / "segments")
