@@ -29,14 +29,19 @@ class Chunk:
     """A piece of a document, short enough for the model to read whole.
 
     index: its place in the document, from 0
-    text: slice of the document's text
-    encoded_text: what the model reads: a chunk out of the middle is understood better under its title
+    text: slice of the document's text; those of its chunks neither overlap nor leave out anything but white space
+    encoded_text: what the model reads: a chunk out of the middle is understood better under its title and headings,
+        and behind the sentence before it
+    tokens: of `encoded_text` by the model's tokenizer, special tokens not counted; 0: not counted
+    start: where `text` begins in the document's text
     """
 
     document: Document
     index: int
     text: str
     encoded_text: str
+    tokens: int = 0
+    start: int = 0
 
     @property
     def point_id(self) -> str:

@@ -12,6 +12,7 @@ from kosearch.documents import Chunk, Document
 from kosearch.text import clean, normalise
 
 MAX_TOKENS = 16
+OVERLAP_TOKENS = 4
 SENTENCE = "한 남자가 음식을 먹는다. "
 PIECES = [
     "▁",
@@ -99,15 +100,17 @@ def chunker(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> C
     return make_chunker(tokenizer, tmp_path_factory.mktemp("model"))
 
 
-def make_chunker(tokenizer: Tokenizer, model: Path, max_tokens: int = MAX_TOKENS) -> Chunker:
+def make_chunker(
+    tokenizer: Tokenizer, model: Path, max_tokens: int = MAX_TOKENS, overlap_tokens: int = OVERLAP_TOKENS
+) -> Chunker:
     tokenizer.save(str(model / "tokenizer.json"))
-    return Chunker(model, max_tokens)
+    return Chunker(model, max_tokens, overlap_tokens)
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Chunker:
-    """A chunker on the Unigram tokenizer."""
-    return make_chunker(TOKENIZERS["unigram"], tmp_path)
+    """A chunker on the Unigram tokenizer, without overlap."""
+    return make_chunker(TOKENIZERS["unigram"], tmp_path, overlap_tokens=0)
 
 
 def chunks_of(chunker: Chunker, text: str, title: str = "") -> list[Chunk]:
