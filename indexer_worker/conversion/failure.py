@@ -13,6 +13,7 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "too_large"
     TOO_SLOW = "too_slow"
     NO_TEXT = "no_text"
+    NOT_INSTALLED = "not_installed"
 
 
 class ConversionError(Exception):

@@ -12,6 +12,9 @@ import zstandard
 from indexer_worker.conversion.failure import ConversionError
 from indexer_worker.readers.converted import CONVERTED_SUFFIXES, open_converted
 from indexer_worker.readers.encodings import as_utf8, detect_encoding
+from indexer_worker.readers.json_values import as_json_lines
+from indexer_worker.readers.parquet import PARQUET_SUFFIX, open_parquet
+from indexer_worker.readers.regular_files import open_regular
 from kosearch.errors import InvalidRequestError
 from kosearch.jobs import Source
 
@@ -32,12 +35,16 @@ def record_suffix(path: Path) -> str:
 
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a text for reading: converted, decompressed, in UTF-8, as it needs. Raises READ_ERRORS."""
-    if path.suffix.lower() in CONVERTED_SUFFIXES:
-        return open_converted(path)
+    match path.suffix.lower():
+        case suffix if suffix in CONVERTED_SUFFIXES:
+            return open_converted(path)
+        case suffix if suffix == PARQUET_SUFFIX:
+            return open_parquet(path)
     with _open_decompressed(path) as stream:
         encoding = detect_encoding(stream)
     stream = _open_decompressed(path)
-    return stream if encoding == "utf-8" else as_utf8(stream, encoding)
+    stream = stream if encoding == "utf-8" else as_utf8(stream, encoding)
+    return as_json_lines(stream) if record_suffix(path) == ".json" else stream
 
 
 def _open_decompressed(path: Path) -> IO[bytes]:
@@ -45,12 +52,25 @@ def _open_decompressed(path: Path) -> IO[bytes]:
         case ".zst":
             _check_zstd_is_whole(path)
             decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-            raw = decompressor.stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+            raw = decompressor.stream_reader(open_regular(path), read_across_frames=True, closefd=True)
             return io.BufferedReader(raw, _BUFFER_BYTES)
         case ".gz":
-            return cast(IO[bytes], gzip.open(path, "rb"))
+            return cast(IO[bytes], _GzipFile(open_regular(path)))
         case _:
-            return path.open("rb", buffering=_BUFFER_BYTES)
+            return open_regular(path, _BUFFER_BYTES)
+
+
+class _GzipFile(gzip.GzipFile):
+    """A gzip file that closes what it reads from."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(fileobj=file, mode="rb")
+        self._file = file
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._file.close()
 
 
 class ForwardReader:
@@ -109,7 +129,7 @@ def _check_zstd_is_whole(path: Path) -> None:
     zstandard's reader takes the end of a truncated file for the end of the text.
     Source: RFC 8878, section 3.1 (frames and blocks).
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size, position = os.fstat(file.fileno()).st_size, 0
         while position < size:
             file.seek(position)

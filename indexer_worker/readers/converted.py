@@ -9,6 +9,7 @@ from typing import IO
 import orjson
 
 from indexer_worker.conversion.failure import ConversionError, Reason
+from indexer_worker.readers.regular_files import open_regular
 
 CONVERTED_SUFFIXES = (".hwp", ".hwpx", ".docx", ".pdf", ".html", ".htm", ".md")
 _TIMEOUT_S = 120
@@ -20,7 +21,7 @@ def open_converted(path: Path) -> IO[bytes]:
 
     The title is that of the page, or the file's name without suffix.
     """
-    path.open("rb").close()  # what is wrong with the file itself is told as for any other
+    open_regular(path).close()  # what is wrong with the file itself is told as for any other
     try:
         ran = subprocess.run(
             [sys.executable, "-m", "indexer_worker.conversion", str(path.absolute())],

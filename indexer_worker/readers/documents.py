@@ -10,6 +10,7 @@ import orjson
 
 from indexer_worker.readers.byte_streams import record_suffix
 from indexer_worker.readers.converted import CONVERTED_SUFFIXES
+from indexer_worker.readers.parquet import PARQUET_SUFFIX
 from indexer_worker.readers.records import Record
 from kosearch.documents import Document
 from kosearch.errors import InvalidRequestError
@@ -156,7 +157,7 @@ def record_format(path: Path, fields: SourceFields, name: str = "") -> RecordFor
     """
     name = name or clean(path.name)
     match record_suffix(path):
-        case ".jsonl" | ".ndjson":
+        case ".jsonl" | ".ndjson" | ".json":
             return JsonlFormat(fields)
         case ".csv":
             return TableFormat(fields, ",", is_quoted=True)
@@ -166,10 +167,12 @@ def record_format(path: Path, fields: SourceFields, name: str = "") -> RecordFor
             return LineFormat(name)
         case suffix if suffix in CONVERTED_SUFFIXES and suffix == path.suffix.lower():
             return ConvertedFormat(name)
+        case suffix if suffix == PARQUET_SUFFIX == path.suffix.lower():
+            return JsonlFormat(fields)
         case suffix:
             raise InvalidRequestError(
-                f"{path.name}: unknown format {suffix!r}; .jsonl, .csv, .tsv and .txt can be read, also as .zst or .gz"
-                f", and {', '.join(CONVERTED_SUFFIXES)}"
+                f"{path.name}: unknown format {suffix!r}; .jsonl, .json, .csv, .tsv and .txt can be read, also as .zst "
+                f"or .gz, and {', '.join((PARQUET_SUFFIX, *CONVERTED_SUFFIXES))}"
             )
 
 

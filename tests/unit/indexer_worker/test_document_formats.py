@@ -273,8 +273,8 @@ def test_a_byte_order_mark_is_not_part_of_the_text() -> None:
     assert made.document(record("\ufeff글", line=1, start=0)) == Document("a.txt:1", "글")
 
 
-@pytest.mark.parametrize("name", ["a.xls", "a", "a.pdf.gz", "a.jsonl.bz2", "a.gz", "a.json"])
+@pytest.mark.parametrize("name", ["a.xls", "a", "a.pdf.gz", "a.jsonl.bz2", "a.gz", "a.parquet.gz"])
 def test_an_unknown_format_lists_the_known_ones(name: str) -> None:
     """The message says what can be read."""
-    with pytest.raises(InvalidRequestError, match=r"\.jsonl, \.csv, \.tsv and \.txt"):
+    with pytest.raises(InvalidRequestError, match=r"\.jsonl, \.json, \.csv, \.tsv and \.txt"):
         record_format(Path(name), FIELDS)
