@@ -238,7 +238,7 @@ class Collection:
         ids = [self.changed.pop() for _ in range(min(count, len(self.changed)))]
         try:
             found = self.shard.retrieve(ids, True, True)
-            points = [edge.Point(record.id, record.vector, record.payload or {}) for record in found]
+            points = [edge.Point(record.id, record.vector or {}, record.payload or {}) for record in found]
             gone = list(set(ids) - {point.id for point in points})
             if points:
                 self._successor.update(edge.UpdateOperation.upsert_points(points))

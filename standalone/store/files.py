@@ -30,6 +30,13 @@ def remove_whole(directory: Path, doomed: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def discard(directory: Path, doomed: Path) -> None:
+    """Remove what there is of a directory that nobody needs, by way of `doomed`, which the next start removes."""
+    with suppress(FileNotFoundError):
+        directory.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

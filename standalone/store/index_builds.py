@@ -1,12 +1,11 @@
 """Vector indexes, built one at a time while the collections are searched and written.
 
 The points of a collection are read page by page and given to a process that builds a new shard with an index; ids of
-what is written meanwhile are kept, and brought over at the end (`Collection.take_over`). Nothing is copied by file: Edge
-rewrites its files in place, so no copy would be consistent without halting all writes.
+what is written meanwhile are kept, and brought over at the end (`Collection.take_over`). No file is copied: Edge
+rewrites its files in place, so a copy would be consistent only if all writes stood still for it.
 """
 
 import asyncio
-import shutil
 import sys
 import time
 import uuid
@@ -20,7 +19,7 @@ from standalone.store.collection import BuildAbandonedError, Collection
 from standalone.store.collection_directory import CollectionDirectory
 from standalone.store.engine import from_engine, is_panic
 from standalone.store.errors import NoSpaceError, StoreError
-from standalone.store.files import sync_directory, used_bytes
+from standalone.store.files import discard, sync_directory, used_bytes
 from standalone.store.index_builder import EXIT_NO_SPACE, plan_frame
 from standalone.store.meta_file import FIRST_SHARD
 from standalone.store.point_pages import LAST_FRAME, encode_page, framed
@@ -63,27 +62,14 @@ class IndexBuilds:
 
     async def _try(self, collection: Collection) -> None:
         """Build a collection's index; a failure is logged, and tried again or given up."""
-        attempts = collection.attempts
         began_s = time.monotonic()
         _log.info("index.started", collection=collection.name, points=collection.shard.info().points_count)
         try:
             await self._build(collection)
-        except BuildAbandonedError as error:
-            _log.info("index.abandoned", collection=collection.name, reason=str(error))
-        except NoSpaceError as error:
-            attempts.wait_for_space(time.monotonic(), str(error))
-            _log.warning("index.postponed", collection=collection.name, reason=str(error))
         except BaseException as error:
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
-            attempts.fail(time.monotonic(), str(error))
-            _log.error(
-                "index.failed",
-                collection=collection.name,
-                failures=attempts.failures,
-                is_given_up=attempts.has_given_up,
-                reason=str(from_engine(error)),
-            )
+            _note_failure(collection, error if isinstance(error, StoreError) else from_engine(error))
         else:
             _log.info(
                 "index.built",
@@ -99,6 +85,7 @@ class IndexBuilds:
         collection.is_building = True
         try:
             await self._run_builder(collection, built)
+            self._require_use(collection)
             name = f"{FIRST_SHARD}-{built.name[:12]}"
             built.rename(collection.directory / name)
             built = collection.directory / name
@@ -107,7 +94,7 @@ class IndexBuilds:
         finally:
             collection.changed = None
             collection.is_building = False
-            await self._remove(built)
+            await asyncio.to_thread(discard, built, self._collections.scratch / f"doomed-{uuid.uuid4().hex}")
 
     async def _run_builder(self, collection: Collection, built: Path) -> None:
         """Have the shard built. Raises BuildAbandonedError, BuilderError, NoSpaceError."""
@@ -158,12 +145,24 @@ class IndexBuilds:
             raise BuildAbandonedError("too much was written meanwhile")
         self._collections.require_room()
 
-    async def _remove(self, directory: Path) -> None:
-        """Remove a shard that is not, or no more, a collection's; takes as long as the disk wants."""
-        doomed = self._collections.scratch / f"doomed-{uuid.uuid4().hex}"
-        with suppress(FileNotFoundError):
-            directory.rename(doomed)
-        await asyncio.to_thread(shutil.rmtree, doomed, ignore_errors=True)
+
+def _note_failure(collection: Collection, error: StoreError) -> None:
+    attempts = collection.attempts
+    reason = str(error)
+    if isinstance(error, BuildAbandonedError):
+        _log.info("index.abandoned", collection=collection.name, reason=reason)
+    elif isinstance(error, NoSpaceError):
+        attempts.wait_for_space(time.monotonic(), reason)
+        _log.warning("index.postponed", collection=collection.name, reason=reason)
+    else:
+        attempts.fail(time.monotonic(), reason)
+        _log.error(
+            "index.failed",
+            collection=collection.name,
+            failures=attempts.failures,
+            is_given_up=attempts.has_given_up,
+            reason=reason,
+        )
 
 
 async def _end(process: Process) -> None:

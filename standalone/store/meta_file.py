@@ -28,7 +28,7 @@ class Meta:
 
 
 def read_meta(directory: Path) -> Meta:
-    """Return what the collection's file holds. Raises OSError, and ValueError when it is not what `write_meta` wrote."""
+    """Return what the collection's file holds. Raises OSError, and ValueError when `write_meta` did not write it."""
     document = json.loads((directory / META).read_text(encoding="utf-8"))
     if not isinstance(document, dict) or document.get("format") not in (_FORMAT, _FORMAT_WITH_SHARD):
         raise ValueError(f"not of format {_FORMAT} or {_FORMAT_WITH_SHARD}")

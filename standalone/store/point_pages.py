@@ -52,7 +52,7 @@ def decode_page(content: bytes) -> list["edge.Point"]:
     """Return the points of a frame."""
     (head_bytes,) = _LENGTH.unpack_from(content)
     head = orjson.loads(content[_LENGTH.size : _LENGTH.size + head_bytes])
-    vectors: list[dict[str, list[float]]] = [{} for _ in head["ids"]]
+    vectors: list[dict[str, Any]] = [{} for _ in head["ids"]]
     offset = _LENGTH.size + head_bytes
     for name, owners, dim in head["vectors"]:
         rows = np.frombuffer(content, dtype="<f4", count=len(owners) * dim, offset=offset).reshape(-1, dim)

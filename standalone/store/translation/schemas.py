@@ -175,7 +175,7 @@ def merge_metadata(message: pb.CreateCollection, changes: Mapping[str, pb.Value]
 
 
 def merge_optimizers(message: pb.CreateCollection, changes: pb.OptimizersConfigDiff) -> pb.CreateCollection:
-    """Return a copy with the indexing threshold changed, where one is given. Raises UnsupportedError on other fields."""
+    """Return a copy with the indexing threshold, where one is given. Raises UnsupportedError on other fields."""
     require_supported(changes, frozenset({"indexing_threshold"}))
     merged = pb.CreateCollection()
     merged.CopyFrom(message)
