@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from kosearch import stack
 from kosearch.client import Client, Hit
 from kosearch.errors import InvalidRequestError, KosearchError, ModelError, NotFoundError, SettingsError
 from kosearch.filters import parse_filter
+from kosearch.index_command import StdinFormat, keep_sources_indexed, submit_sources, sweep_spool
 from kosearch.installed_models import (
     InstalledModel,
     ModelCheck,
@@ -136,24 +138,45 @@ def index(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="파일, 폴더 / files, folders: .jsonl .csv .tsv .txt (.zst, .gz) .hwp .hwpx .docx .pdf .html .md"
+            help="파일, 폴더, '패턴', - (표준 입력) / files, folders, 'patterns', - (standard input): .jsonl .json "
+            ".csv .tsv .txt (.zst, .gz) .parquet .hwp .hwpx .docx .pdf .html .md"
         ),
     ],
     collection: Annotated[str, typer.Option(help="컬렉션 이름 / name of the collection")],
     id_field: Annotated[str, typer.Option(help="식별자 필드 / field with the identifier")] = "id",
     text_field: Annotated[str, typer.Option(help="본문 필드 / field with the text")] = "text",
     title_field: Annotated[str, typer.Option(help="제목 필드 / field with the title")] = "title",
+    stdin_format: Annotated[
+        StdinFormat | None, typer.Option("--format", help="표준 입력의 형식 / what standard input holds (jsonl)")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="끝날 때까지 기다림 / wait until it has ended")] = False,
+    keeps_watching: Annotated[
+        bool, typer.Option("--watch", help="바뀔 때마다 다시 색인 / index again at each change, until Ctrl-C")
+    ] = False,
+    polls: Annotated[
+        bool,
+        typer.Option("--poll", help="--watch: 네트워크 파일 시스템용 / look at the files, for network file systems"),
+    ] = False,
     data_dir: _DataDir = None,
 ) -> None:
     """문서를 색인합니다. / Index documents. Exit code 3: done, but some were left out (they are listed)."""
-    absolute = [_existing(path) for path in paths]
-    with Client(load_settings(data_dir).encoder) as client:
-        job_id = client.submit_job(collection, absolute, SourceFields(id_field, text_field, title_field))
-        if not wait:
-            _out.print(f"작업 / job {job_id}\n진행 보기 / watch it: kosearch watch {job_id}")
-            return
-        _watch(client, job_id)
+    settings, fields = load_settings(data_dir), SourceFields(id_field, text_field, title_field)
+    if keeps_watching:
+        say = partial(_out.print, markup=False)
+        keep_sources_indexed(
+            lambda: Client(load_settings(data_dir).encoder), collection, paths, fields, say, is_polled=polls
+        )
+        return
+    with Client(settings.encoder) as client:
+        job_id = submit_sources(client, settings, collection, paths, fields, stdin_format)
+        try:
+            if wait:
+                _watch(client, job_id)
+            else:
+                _out.print(f"작업 / job {job_id}\n진행 보기 / watch it: kosearch watch {job_id}")
+        finally:
+            if wait:
+                sweep_spool(client, settings)
 
 
 @app.command()
@@ -372,12 +395,6 @@ def _watch(client: Client, job_id: str) -> None:
         raise KosearchError(f"작업 실패 / the job failed: {progress.error}")
     if progress.documents_rejected:
         raise typer.Exit(EXIT_LEFT_OUT)
-
-
-def _existing(path: Path) -> Path:
-    if not (path.is_file() or path.is_dir()):
-        raise NotFoundError(f"there is no file or folder {path}")
-    return path.resolve()
 
 
 def _lines_in_batches() -> Iterator[list[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -59,6 +60,7 @@ class FakeIndex(index_pb2_grpc.IndexServicer):
     def __init__(self) -> None:
         self.requests: list[index_pb2.SubmitJobRequest] = []
         self.end = index_pb2.WatchJobResponse()
+        self.first_is_end = False
         self.rejections: list[index_pb2.ListRejectionsResponse] = []
 
     def SubmitJob(self, request: index_pb2.SubmitJobRequest, context: Any) -> index_pb2.SubmitJobResponse:  # noqa: N802
@@ -70,7 +72,8 @@ class FakeIndex(index_pb2_grpc.IndexServicer):
     ) -> Iterator[index_pb2.WatchJobResponse]:
         if request.job_id != JOB:
             refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no job '{request.job_id}' in the ledger")
-        yield index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_RUNNING, documents_total=3)
+        if not self.first_is_end:
+            yield index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_RUNNING, documents_total=3)
         yield self.end
 
     def ListRejections(  # noqa: N802
@@ -244,6 +247,64 @@ def test_a_job_that_is_not_waited_for_can_be_watched(run: Run, service: Service,
     assert (done.returncode, f"kosearch watch {JOB}" in done.stdout) == (0, True)
     (request,) = service.index.requests
     assert (list(request.paths), request.id_field) == ([str(tmp_path.resolve() / "a.jsonl")], "번호")
+
+
+def test_a_pattern_stays_one(run: Run, service: Service, tmp_path: Path) -> None:
+    """The workers expand it, so that the same command later finds what was added."""
+    (tmp_path / "자료/2023").mkdir(parents=True)
+    (tmp_path / "자료/2023/a.hwp").write_text("x")
+    assert run("index", "자료/**/*.hwp", "--collection", "laws").returncode == 0
+    assert list(service.index.requests[0].paths) == [str(tmp_path.resolve() / "자료/**/*.hwp")]
+
+
+def test_standard_input_is_kept_for_its_job(run: Run, service: Service, tmp_path: Path) -> None:
+    """The same content is the same source; the format is its suffix; it goes once the job has succeeded."""
+    rows = "id,text\n1,글\n".encode()
+    for _ in range(2):
+        assert run("index", "-", "--collection", "laws", "--format", "csv", stdin=rows).returncode == 0
+    first, second = (list(request.paths) for request in service.index.requests)
+    assert first == second
+    assert Path(first[0]).suffix == ".csv"
+    assert Path(first[0]).read_bytes() == rows
+    service.index.end = succeeded(documents_indexed=1)
+    service.index.first_is_end = True
+    assert run("index", "-", "--collection", "laws", "--format", "csv", "--wait", stdin=rows).returncode == 0
+    assert not Path(first[0]).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-"], "holds nothing"),
+        (["a.jsonl", "--format", "csv"], "standard input"),
+        (["-", "--watch"], "cannot be watched"),
+        (["*.pdf"], "no file fits"),
+    ],
+)
+def test_sources_that_are_none_are_one_line(arguments: list[str], words: str, run: Run, tmp_path: Path) -> None:
+    """An empty pipe, a format without a pipe, a pattern without a file."""
+    (tmp_path / "a.jsonl").write_text("{}")
+    done = run("index", *arguments, "--collection", "laws")
+    assert done.returncode == 2
+    assert words in complaint(done)
+
+
+def test_watching_submits_again_after_a_change_until_ctrl_c(service: Service, tmp_path: Path) -> None:
+    """Each outcome is a line."""
+    service.index.end = succeeded(documents_indexed=3)
+    (tmp_path / "data").mkdir()
+    settings = {"KOSEARCH_DATA_DIR": str(tmp_path), "KOSEARCH_ENCODER__ADDRESS": service.address}
+    command = [KOSEARCH, "index", "data", "--collection", "laws", "--watch"]
+    options: Any = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**os.environ, **settings, "COLUMNS": "200"}, **options) as watching:
+        assert watching.stdout
+        assert "indexed 3" in watching.stdout.readline()
+        (tmp_path / "data/a.txt").write_text("글")
+        assert "indexed 3" in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        assert "no longer watching" in watching.stdout.readline()
+        assert watching.wait(20) == 0
+    assert len(service.index.requests) == 2
 
 
 def test_a_whole_success_is_exit_code_0(run: Run, service: Service, tmp_path: Path) -> None:
