@@ -131,6 +131,14 @@ def test_an_altered_gzip_is_an_error(tmp_path: Path) -> None:
         read_all(path)
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.gz", "a.zst", "a.json", "a.pdf", "a.parquet"])
+def test_a_pipe_is_an_error_and_not_waited_for(name: str, tmp_path: Path) -> None:
+    """Whoever put it in the place of a file does not hold up a worker for ever."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OSError, match="not a file"):
+        open_bytes(tmp_path / name)
+
+
 # ForwardReader
 
 
