@@ -117,6 +117,13 @@ class WorkerSettings(_Section):
     partition_documents: int = Field(500, ge=1, le=100_000, description="documents in one partition, at most")
     partition_bytes: int = Field(4 << 20, ge=1024, le=1 << 30, description="bytes in one partition, about")
     max_line_bytes: int = Field(8 << 20, ge=1024, le=1 << 30, description="bytes in one line; a longer one is rejected")
+    # One sentence; the worker takes at most half of what the model reads.
+    chunk_overlap_tokens: int = Field(
+        32,
+        ge=0,
+        le=4096,
+        description="tokens of the chunk before that the model reads before a chunk, whole sentences where they fit",
+    )
     lease_s: float = Field(
         15.0, ge=2, le=3600, description="seconds after which the work of a worker that died goes to another one"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from indexer_worker.chunking.joints import Cut, Joint, best_cut, first_begin
 from indexer_worker.chunking.outline import Heading, Outline
 from indexer_worker.chunking.table_rows import cell_name
-from indexer_worker.chunking.windows import Window, WindowTokenizer
+from indexer_worker.chunking.windows import Window, WindowTokenizer, flat
 from kosearch.documents import Chunk, Document
 from kosearch.text import normalise
 
@@ -29,6 +29,8 @@ _OVERLAP_SHARE = 0.5
 _CHARACTERS_PER_TOKEN = 2.6
 _MOST_CHARACTERS_PER_TOKEN = 8
 _MARGIN = 1.15
+# A text of so few characters for each token nearly always fits, and only has to be counted.
+_CHARACTERS_THAT_FIT = 1.7
 
 _WORD = re.compile(r"\S")
 _MARKS = re.compile(r"#{1,6}\s+")
@@ -88,9 +90,18 @@ class Chunker:
         begin = _next_word(text, 0)
         if begin == len(text):
             return
-        stop = begin + int(self._budget * _CHARACTERS_PER_TOKEN * _MARGIN)
-        window = self._tokenizer.window(text, _behind_marks(text, begin), stop, f"{title} " if title else "")
-        if window.is_rest and len(window.offsets) <= self._budget:  # most documents: one call of the tokenizer
+        prefix = f"{title} " if title else ""
+        first = _behind_marks(text, begin)
+        if len(prefix) + len(text) - first <= self._budget * _CHARACTERS_THAT_FIT:
+            read = prefix + flat(text[first:])
+            tokens = self._tokenizer.count(read)
+            if tokens <= self._budget:  # most documents: one call of the tokenizer
+                yield Piece(begin, len(text), read, tokens, Joint.END_OF_TEXT)
+                return
+        window = self._tokenizer.window(
+            text, first, begin + int(self._budget * _CHARACTERS_PER_TOKEN * _MARGIN), prefix
+        )
+        if window.is_rest and len(window.offsets) <= self._budget:
             yield Piece(begin, len(text), window.flat, len(window.offsets), Joint.END_OF_TEXT)
             return
         shown_title = self._tokenizer.shortened(title, int(self._budget * _TITLE_SHARE))
@@ -170,7 +181,7 @@ class _Cutter:
         above = self._outline.move_to(context)
         if above not in self._breadcrumbs:
             self._breadcrumbs[above] = self._breadcrumb(above)
-        parts = (self._title, self._breadcrumbs[above], cell_name(self._text, context))
+        parts = (self._title, self._breadcrumbs[above], normalise(cell_name(self._text, context)))
         return "".join(f"{part} " for part in parts if part)
 
     def _breadcrumb(self, above: tuple[Heading, ...]) -> str:
@@ -206,5 +217,5 @@ def _next_word(text: str, place: int) -> int:
 
 def _behind_marks(text: str, place: int) -> int:
     """Return the place behind the marks of a heading, which the model need not read."""
-    marks = _MARKS.match(text, place)
+    marks = _MARKS.match(text, place) if place == 0 or text[place - 1] == "\n" else None
     return marks.end() if marks and marks.end() < len(text) else place

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from indexer_worker.chunking import table_rows
 from indexer_worker.chunking.outline import ARTICLE
-from indexer_worker.chunking.sentences import LIKELY_ENDS, last_end_by_kiwi, last_sure_end
+from indexer_worker.chunking.sentences import FIRST_ITEM, LIKELY_ENDS, last_end_by_kiwi, last_sure_end
 
 
 class Joint(StrEnum):
@@ -27,6 +27,7 @@ class Joint(StrEnum):
     SENTENCE = "sentence"
     SENTENCE_BY_KIWI = "sentence_by_kiwi"
     LIKELY_SENTENCE = "likely_sentence"
+    CLAUSE = "clause"
     SPACE = "space"
     ANYWHERE = "anywhere"
     END_OF_TEXT = "end_of_text"
@@ -55,8 +56,6 @@ _NUMBER = r"\d{1,3}(?:의\d+)?\\?\.\s(?!\d{1,2}\.)"
 _LETTER = r"[가나다라마바사아자차카타파하거너더러머버서어저처커터퍼허]\\?\.\s"
 _BULLET = r"[-*•·○◦●▪■□▶※]\s|\[\d{1,3}\]"
 _SMALL_NUMBER = r"(?:\d{1,3}|[가-하])\)|\((?:\d{1,3}|[가-하])\)"
-# What announces a list stays with its first item.
-_FIRST_ITEM = r"(?:1\\?\.|가\\?\.|1\)|가\))\s"
 _END_OF_SENTENCE = r"(?:(?<=[.!?。…:;>])|(?<=[.!?。…:;][\"'”’」』)\]]))"
 
 _PATTERNS = {
@@ -69,17 +68,20 @@ _PATTERNS = {
         ),
         (
             Joint.ITEM,
-            rf"(?:{_NEW_LINE}|{_BEHIND_LEAD_IN})(?!{_FIRST_ITEM})(?={_NUMBER})|{_NEW_LINE}(?={_BULLET})"
-            rf"|{_END_OF_SENTENCE}{_NEW_LINE}(?!{_FIRST_ITEM})",
+            rf"(?:{_NEW_LINE}|{_BEHIND_LEAD_IN})(?!{FIRST_ITEM})(?={_NUMBER})|{_NEW_LINE}(?={_BULLET})"
+            rf"|{_END_OF_SENTENCE}{_NEW_LINE}(?!{FIRST_ITEM})",
         ),
         (
             Joint.SUBITEM,
-            rf"(?:{_NEW_LINE}|{_BEHIND_LEAD_IN})(?!{_FIRST_ITEM})(?={_LETTER})"
-            rf"|{_NEW_LINE}(?!{_FIRST_ITEM})(?={_SMALL_NUMBER})",
+            rf"(?:{_NEW_LINE}|{_BEHIND_LEAD_IN})(?!{FIRST_ITEM})(?={_LETTER})"
+            rf"|{_NEW_LINE}(?!{FIRST_ITEM})(?={_SMALL_NUMBER})",
         ),
-        (Joint.LINE, _NEW_LINE),
+        (Joint.LINE, rf"{_NEW_LINE}(?!{FIRST_ITEM})"),
     )
 }
+# Sentences of courts run over a page: 할 것이고, 따라서. In 여부(적극) / 그 효력 the stroke parts questions.
+_CLAUSE = re.compile(r"(?:(?<=[고며나면서데만니여바][,;])|(?<=\s/))\s++")
+_COMMA = re.compile(r"(?<=[,;])\s++")
 # Not behind the mark of a heading, which it would be parted from.
 _SPACE = re.compile(r"(?<=[^\s#])\s++")
 # How far the patterns look beyond the limit: as far as the title of an article goes.
@@ -123,7 +125,10 @@ _FINDERS: tuple[tuple[Joint, _Find], ...] = (
     *((joint, _finder(pattern)) for joint, pattern in _PATTERNS.items()),
     (Joint.CELL, lambda text, _begin, low, limit: table_rows.last_cell(text, low, limit)),
     (Joint.SENTENCE, last_sure_end),
+    (Joint.LINE, _finder(re.compile(_NEW_LINE))),  # rather part a list from what announces it than a sentence
     (Joint.SENTENCE_BY_KIWI, lambda text, _begin, low, limit: last_end_by_kiwi(text, low, limit)),
     (Joint.LIKELY_SENTENCE, _finder(LIKELY_ENDS)),
+    (Joint.CLAUSE, _finder(_CLAUSE)),
+    (Joint.CLAUSE, _finder(_COMMA)),
     (Joint.SPACE, _finder(_SPACE)),
 )

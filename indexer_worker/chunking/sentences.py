@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from kiwipiepy import Kiwi
 
 # 다. 요? 까! and a closing quote: the ending of a verb before the mark makes it more than an abbreviation or a date.
-SURE_ENDS = re.compile(r"(?:(?<=[가-힣][다요까죠][.!?])|(?<=[가-힣][다요까죠][.!?][\"'”’]))\s++")
-LIKELY_ENDS = re.compile(r"(?:(?<=[.!?。…])|(?<=[.!?。…][\"'”’」』)\]])|(?<=[.!?。…][\"'”’」』)\]]{2}))\s++")
-# Without one of these, as in lists of names, tables of numbers or English, there is nothing to ask Kiwi for.
-_POSSIBLE_ENDS = re.compile(r"[다요까죠네지군음함됨임][^\w\s]*\s")
+# What announces a list (`다음과 같다.`) stays with its first item; <개정 2015.1.6> and a remark in brackets belong to what
+# stands before them.
+FIRST_ITEM = r"(?:1\\?\.|가\\?\.|1\)|가\))\s"
+SURE_ENDS = re.compile(rf"(?:(?<=[가-힣][다요까죠][.!?])|(?<=[가-힣][다요까죠][.!?][\"'”’]))\s++(?![<(]|{FIRST_ITEM})")
+# Not behind a digit: 2020. 6. 9. is a date.
+LIKELY_ENDS = re.compile(
+    r"(?:(?<=[^\d\s][.!?。…])|(?<=[^\d\s][.!?。…][\"'”’」』)\]])|(?<=[^\d\s][.!?。…][\"'”’」』)\]]{2}))\s++"
+)
+# Without one of these, as in a clause over half a page, in lists of names or tables, there is nothing to ask Kiwi for:
+# of 217 questions about 1,000 precedents this leaves 31, with all 8 ends that it finds.
+_POSSIBLE_ENDS = re.compile(r"[다요까죠함됨.!?…~][\"'”’)]*\s")
 # What Kiwi reads before and behind the stretch in question, in characters: it judges an end by what follows.
 _BEFORE, _BEHIND = 80, 40
 

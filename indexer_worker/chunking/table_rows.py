@@ -20,12 +20,12 @@ def last_cell(text: str, low: int, limit: int) -> int | None:
 
 
 def cell_name(text: str, place: int) -> str:
-    """Return the name (`국어: `) of the cell that `place` is inside of; empty outside a row and where a cell begins."""
+    """Return the name (`국어:`) of the cell that `place` is inside of; empty outside a row and where a cell begins."""
     row = _begin_of_row(text, place)
     if row is None or _CELL.match(text, place):
         return ""
     names = [match[1] for match in _CELL.finditer(text, row, place)]
-    return names[-1] if names else ""
+    return names[-1].rstrip() if names else ""
 
 
 def _begin_of_row(text: str, place: int) -> int | None:

@@ -72,8 +72,8 @@ class WindowTokenizer:
         return Window(text, begin, stop, prefix, read, self._offsets(read))
 
     def count(self, read: str) -> int:
-        """Return the number of tokens."""
-        return len(self._tokenizer.encode(read, add_special_tokens=False))
+        """Return the number of tokens; a third less work than with their places."""
+        return len(self._tokenizer.encode_batch_fast([read], add_special_tokens=False)[0])
 
     def shortened(self, read: str, tokens: int) -> str:
         """Return as much of a text from its beginning as makes at most so many tokens."""

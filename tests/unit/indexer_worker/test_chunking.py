@@ -32,14 +32,15 @@ PIECES = [
     "▁w",
     "자가",
     "🙂",
+    ".▁한",
 ]
 
 
-def unigram(*, prepends: str, normalises: bool = False) -> Tokenizer:
+def unigram(*, prepends: str, normalises: bool = False, splits: bool = True) -> Tokenizer:
     """Return a small Unigram tokenizer with one special token at each end."""
     vocabulary = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)] + [(piece, -1.0 - len(piece) / 7) for piece in PIECES]
     made = Tokenizer(models.Unigram(vocabulary, unk_id=0))
-    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepends)
+    made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=prepends, split=splits)
     if normalises:
         made.normalizer = normalizers.NFKC()
     made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
@@ -87,6 +88,7 @@ TOKENIZERS = {
     "unigram with NFKC": unigram(prepends="always", normalises=True),
     "word piece": word_piece(),
     "bytes": byte_level(),
+    "words that run on": unigram(prepends="always", splits=False),
 }
 
 
@@ -197,26 +199,109 @@ def test_awkward_texts_are_chunked_whole(text: str, title: str, chunker: Chunker
     check(chunks_of(chunker, clean(text), title), clean(text), tokenizer)
 
 
-awkward = st.text(alphabet="한남자가음식을먹는다. the words뷁🙂\n\u3000\u00a0\u2028㎢e\u0301", min_size=1, max_size=200)
+awkward = st.text(
+    alphabet='한남자가음식을먹는다. the words뷁🙂\n\u3000\u00a0\u2028㎢e\u0301#,:①1()제조항"', min_size=1, max_size=200
+)
+joints = st.lists(
+    st.sampled_from(
+        [
+            "\n",
+            " ",
+            "\n\n",
+            "# ",
+            "\n## ",
+            "제1조(정의) ",
+            "① ",
+            "\n1. ",
+            "가. ",
+            "한 남자가 먹는다. ",
+            "음식: 남자, 한: 가",
+            "먹어요 ",
+        ]
+    ),
+    max_size=40,
+).map("".join)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(text=awkward | st.text(max_size=60), title=awkward | st.just(""))
+@given(text=awkward | joints | st.text(max_size=60), title=awkward | st.just(""))
 def test_chunks_hold_the_whole_text_and_fit(text: str, title: str, chunker: Chunker, tokenizer: Tokenizer) -> None:
     """For any text and title: together the chunks are the text, and each is read whole by the model."""
     check(chunks_of(chunker, clean(text), clean(title)), clean(text), tokenizer)
 
 
 def check(chunks: list[Chunk], text: str, tokenizer: Tokenizer) -> None:
-    """Assert that the chunks hold the text and that the model reads each whole."""
-    assert without_spaces("".join(chunk.text for chunk in chunks)) == without_spaces(text)
+    """Assert that the chunks can be put together to the text, and that the model reads each whole."""
+    end = 0
     for chunk in chunks:
         assert chunk.text.strip() == chunk.text != ""
-        tokens = len(tokenizer.encode(chunk.encoded_text).ids)
+        assert chunk.text == text[chunk.start : chunk.start + len(chunk.text)]
+        assert text[end : chunk.start].strip() == ""
+        end = chunk.start + len(chunk.text)
+        assert chunk.encoded_text == normalise(chunk.encoded_text) != ""
+        assert chunk.tokens == len(tokenizer.encode(chunk.encoded_text, add_special_tokens=False).ids)
         # A single character may be more tokens than the model reads; nothing smaller can be made of it.
-        assert tokens <= MAX_TOKENS or len(chunk.text) == 1
+        assert len(tokenizer.encode(chunk.encoded_text).ids) <= MAX_TOKENS or len(chunk.text) == 1
+    assert text[end:].strip() == ""
 
 
 def test_a_huge_text_is_chunked_in_one_pass(small: Chunker) -> None:
     """Every character is tokenised a bounded number of times: 300,000 characters take seconds, not hours."""
     assert len(chunks_of(small, SENTENCE * 20_000)) == 20_000
+
+
+def test_the_overlap_is_read_and_not_stored(tmp_path: Path) -> None:
+    """The model reads the sentence before a chunk; the chunk's text begins behind it."""
+    chunker = make_chunker(TOKENIZERS["unigram"], tmp_path, max_tokens=32, overlap_tokens=10)
+    first, second = chunks_of(chunker, clean(SENTENCE * 4))[:2]
+    assert first.text == first.encoded_text == clean(SENTENCE * 3)
+    assert (second.text, second.encoded_text) == (SENTENCE.strip(), clean(SENTENCE * 2))
+
+
+def test_a_long_sentence_overlaps_with_its_last_words(tmp_path: Path) -> None:
+    """Where no whole sentence fits into the overlap, the words that fit are read."""
+    chunker = make_chunker(TOKENIZERS["unigram"], tmp_path, overlap_tokens=4)
+    second = chunks_of(chunker, "한 남자가 음식을 먹는다 " * 4)[1]
+    overlap = second.encoded_text.removesuffix(f" {normalise(second.text)}")
+    assert 0 < len(overlap.split()) <= 4
+    assert overlap != second.encoded_text
+
+
+def test_headings_are_read_above_a_chunk(tmp_path: Path) -> None:
+    """A chunk below `# 남자` and `## 음식` is read with both, without their marks; the overlap stays in its section."""
+    chunker = make_chunker(TOKENIZERS["unigram"], tmp_path, max_tokens=36)
+    text = f"# 남자\n{SENTENCE}\n## 음식\n{SENTENCE * 4}\n# 자가\n{SENTENCE * 4}"
+    read = [chunk.encoded_text for chunk in chunks_of(chunker, clean(text))]
+    assert read == [
+        f"남자 {SENTENCE}음식 {clean(SENTENCE * 2)}",
+        f"남자 음식 먹는다. {clean(SENTENCE * 2)}",
+        f"자가 {clean(SENTENCE * 3)}",
+        f"자가 먹는다. {clean(SENTENCE)}",
+    ]
+
+
+def test_a_row_that_is_cut_repeats_the_name_of_its_cell(tmp_path: Path) -> None:
+    """Who reads the second half of a long cell reads what it is about; a row is cut between cells where possible."""
+    chunker = make_chunker(TOKENIZERS["unigram"], tmp_path, max_tokens=24, overlap_tokens=0)
+    first, *others = chunks_of(chunker, f"가: 한, 음식: {'남자가 ' * 40}")
+    assert first.encoded_text.startswith("가: 한")
+    assert others
+    assert all(chunk.encoded_text == f"음식: {chunk.text}" for chunk in others)
+
+
+def test_the_signature_tells_what_chunks_depend_on(tmp_path: Path) -> None:
+    """Another overlap, another reach or another tokenizer is another signature; the same are the same."""
+    signatures = [
+        make_chunker(TOKENIZERS["unigram"], tmp_path).signature,
+        make_chunker(TOKENIZERS["unigram"], tmp_path, overlap_tokens=0).signature,
+        make_chunker(TOKENIZERS["unigram"], tmp_path, max_tokens=32).signature,
+        make_chunker(TOKENIZERS["bytes"], tmp_path).signature,
+    ]
+    assert len(set(signatures)) == 4
+    assert make_chunker(TOKENIZERS["unigram"], tmp_path).signature == signatures[0]
+
+
+def test_a_text_without_line_ends_and_spaces_does_not_wait_for_patterns(small: Chunker) -> None:
+    """Long runs of white space and brackets cost no more than their length."""
+    text = "가" + " \n" * 30_000 + "나" + "(" * 30_000 + "제1조(" * 10_000
+    assert without_spaces("".join(chunk.text for chunk in chunks_of(small, text))) == without_spaces(text)
