@@ -42,15 +42,18 @@ class Dispatcher:
 
     def dispatch(self) -> int:
         """Send what is due once. Returns the number of tasks sent. Raises UnavailableError."""
+        pushed = self._ledger.due_partitions(_QUIET_S, _MAX_PARTITIONS, is_push=True)
+        if pushed:
+            self._queue.send_partitions(pushed, is_online=True)
         # While tasks wait in the queue nothing is lost, and sending more would only double them.
         if self._queue.waiting():
-            return 0
+            return len(pushed)
         jobs = self._ledger.due_jobs(_QUIET_S)
         for job_id in jobs:
             self._queue.send_job(job_id)
-        partitions = self._ledger.due_partitions(_QUIET_S, _MAX_PARTITIONS)
+        partitions = self._ledger.due_partitions(_QUIET_S, _MAX_PARTITIONS, is_push=False)
         if partitions:
             self._queue.send_partitions(partitions)
-        if jobs or partitions:
-            _log.info("tasks.dispatched", jobs=len(jobs), partitions=len(partitions))
-        return len(jobs) + len(partitions)
+        if pushed or jobs or partitions:
+            _log.info("tasks.dispatched", pushed=len(pushed), jobs=len(jobs), partitions=len(partitions))
+        return len(pushed) + len(jobs) + len(partitions)

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from encoder_service.pushed_documents import as_json_lines, checked_documents
 from kosearch.errors import InvalidRequestError, UnavailableError
-from kosearch.jobs import JobProgress, JobState, SourceFields
+from kosearch.field_kinds import FieldKinds
+from kosearch.jobs import JobOptions, JobProgress, JobState, Rejection, SourceFields
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.source_roots import check_source
@@ -23,7 +26,11 @@ _log = structlog.get_logger()
 _MAX_PATHS = 10_000
 _MAX_IDS = 10_000
 _MAX_FIELD_NAME_CHARACTERS = 255
+_JOBS_LISTED = 20
+_MAX_JOBS_LISTED = 1000
+_MAX_DEAD_LETTERS = 100
 _WATCH_PAUSE_S = 0.5
+_PUSH_PAUSE_S = 0.05
 # A job that no worker has begun after these seconds gets a hint about it.
 _WORKER_HINT_S = 5.0
 _WORKER_HINT = "no indexing worker has taken the job yet; `kosearch status` shows whether one runs"
@@ -54,12 +61,9 @@ class IndexServicer(index_pb2_grpc.IndexServicer):
         model = self._model()
         # Whoever mixes models learns it now, not from a failed job.
         await asyncio.to_thread(self._store.check_collection, collection, model.dim, model.name, model.fingerprint)
-        job_id = await asyncio.to_thread(self._ledger.create_job, collection, paths, fields)
-        try:
-            await asyncio.to_thread(self._queue.send_job, job_id)
-        except UnavailableError as error:
-            # Recorded is accepted: the dispatcher sends it as soon as the broker is back.
-            _log.warning("job.not_sent", job=job_id, error=str(error))
+        options = JobOptions(drops_duplicates=request.drops_duplicates, rereads=request.rereads)
+        job_id = await asyncio.to_thread(self._ledger.create_job, collection, paths, fields, options)
+        await self._send(partial(self._queue.send_job, job_id), job_id)
         _log.info("job.submitted", job=job_id, collection=collection, paths=len(paths))
         return index_pb2.SubmitJobResponse(job_id=job_id)
 
@@ -80,13 +84,81 @@ class IndexServicer(index_pb2_grpc.IndexServicer):
         """Report what the job left out."""
         rejections = self._ledger.rejections(request.job_id)
         while (rejection := await asyncio.to_thread(next, rejections, None)) is not None:
-            yield index_pb2.ListRejectionsResponse(
-                path=rejection.path,
-                line=rejection.line,
-                document_id=rejection.document_id,
-                reason=rejection.reason,
-                detail=rejection.detail,
-            )
+            yield _rejection_message(rejection)
+
+    async def ListJobs(self, request: index_pb2.ListJobsRequest, context: Any) -> index_pb2.ListJobsResponse:  # noqa: N802
+        """List the newest jobs."""
+        limit = request.limit or _JOBS_LISTED
+        if limit > _MAX_JOBS_LISTED:
+            raise InvalidRequestError(f"at most {_MAX_JOBS_LISTED:,} jobs are listed, not {limit:,}")
+        jobs = await asyncio.to_thread(self._ledger.jobs, limit)
+        return index_pb2.ListJobsResponse(
+            jobs=[
+                index_pb2.JobSummary(
+                    job_id=job.id,
+                    collection=job.collection,
+                    paths=job.paths,
+                    created_at=job.created_at,
+                    progress=_progress_message(_with_hint(job.progress)),
+                )
+                for job in jobs
+            ]
+        )
+
+    async def CancelJob(self, request: index_pb2.CancelJobRequest, context: Any) -> index_pb2.CancelJobResponse:  # noqa: N802
+        """End a job."""
+        state = await asyncio.to_thread(self._ledger.cancel_job, request.job_id)
+        _log.info("job.cancelled", job=request.job_id, state=state)
+        return index_pb2.CancelJobResponse(state=_state_message(state))
+
+    async def RetryJob(self, request: index_pb2.RetryJobRequest, context: Any) -> index_pb2.RetryJobResponse:  # noqa: N802
+        """Record a job that tries again what another one left out."""
+        job_id = await asyncio.to_thread(self._ledger.retry_job, request.job_id, request.reason)
+        await self._send(partial(self._queue.send_job, job_id), job_id)
+        _log.info("job.submitted", job=job_id, retries=request.job_id, reason=request.reason)
+        return index_pb2.RetryJobResponse(job_id=job_id)
+
+    async def FindDocument(  # noqa: N802
+        self, request: index_pb2.FindDocumentRequest, context: Any
+    ) -> index_pb2.FindDocumentResponse:
+        """Tell where a document is, and what was wrong with it."""
+        stored, rejected = await asyncio.to_thread(self._ledger.find_document, clean(request.name), _MAX_DEAD_LETTERS)
+        return index_pb2.FindDocumentResponse(
+            stored=[
+                index_pb2.StoredDocument(
+                    collection=each.collection, document_id=each.document_id, chunks=each.chunks, job_id=each.job_id
+                )
+                for each in stored
+            ],
+            dead_letters=[
+                index_pb2.DeadLetter(job_id=job_id, rejection=_rejection_message(rejection))
+                for job_id, rejection in rejected
+            ],
+        )
+
+    async def PushDocuments(  # noqa: N802
+        self, request: index_pb2.PushDocumentsRequest, context: Any
+    ) -> index_pb2.PushDocumentsResponse:
+        """Record documents that came with the call, and send them past the queue of large jobs."""
+        collection = check_collection_name(request.collection)
+        documents = checked_documents(request.documents)
+        kinds = FieldKinds()
+        for document in documents:
+            kinds.add(document)
+        model = self._model()
+        await asyncio.to_thread(
+            self._store.ensure_collection, collection, model.dim, model.name, model.fingerprint, kinds.types()
+        )
+        job_id, partition_id = await asyncio.to_thread(
+            self._ledger.push_documents, collection, as_json_lines(documents), len(documents)
+        )
+        await self._send(partial(self._queue.send_partitions, [partition_id], is_online=True), job_id)
+        _log.info("documents.pushed", job=job_id, collection=collection, documents=len(documents))
+        state = JobState.RUNNING
+        while request.wait and not state.is_ended:
+            await asyncio.sleep(_PUSH_PAUSE_S)
+            state = (await asyncio.to_thread(self._ledger.progress, job_id)).state
+        return index_pb2.PushDocumentsResponse(job_id=job_id, state=_state_message(state))
 
     async def DeleteDocuments(  # noqa: N802
         self, request: index_pb2.DeleteDocumentsRequest, context: Any
@@ -96,9 +168,19 @@ class IndexServicer(index_pb2_grpc.IndexServicer):
         if not 0 < len(request.ids) <= _MAX_IDS:
             raise InvalidRequestError(f"{len(request.ids)} document identifiers given; name 1 to {_MAX_IDS:,}")
         ids = [clean(document_id) for document_id in request.ids]  # as they were when they were indexed
+        await asyncio.to_thread(self._store.count, collection)  # does it exist?
+        # Before the points go, so that no worker that is at an older version brings them back.
+        await asyncio.to_thread(self._ledger.delete_documents, collection, ids)
         deleted = await asyncio.to_thread(self._store.delete_documents, collection, ids)
         _log.info("documents.deleted", collection=collection, documents=len(request.ids), chunks=deleted)
         return index_pb2.DeleteDocumentsResponse(chunks_deleted=deleted)
+
+    async def _send(self, send: Callable[[], None], job_id: str) -> None:
+        try:
+            await asyncio.to_thread(send)
+        except UnavailableError as error:
+            # Recorded is accepted: the dispatcher sends it as soon as the broker is back.
+            _log.warning("job.not_sent", job=job_id, error=str(error))
 
 
 def _checked_paths(paths: Any, source_roots: Sequence[Path]) -> list[Path]:
@@ -134,9 +216,24 @@ def _with_hint(progress: JobProgress) -> JobProgress:
     return replace(progress, error=_WORKER_HINT) if is_ignored else progress
 
 
+def _state_message(state: JobState) -> index_pb2.JobState.ValueType:
+    return index_pb2.JobState.Value(f"JOB_STATE_{state.name}")
+
+
+def _rejection_message(rejection: Rejection) -> index_pb2.ListRejectionsResponse:
+    return index_pb2.ListRejectionsResponse(
+        path=rejection.path,
+        line=rejection.line,
+        document_id=rejection.document_id,
+        reason=rejection.reason,
+        detail=rejection.detail,
+        documents=rejection.documents,
+    )
+
+
 def _progress_message(progress: JobProgress) -> index_pb2.WatchJobResponse:
     return index_pb2.WatchJobResponse(
-        state=index_pb2.JobState.Value(f"JOB_STATE_{progress.state.name}"),
+        state=_state_message(progress.state),
         documents_total=progress.documents_total,
         documents_indexed=progress.documents_indexed,
         documents_rejected=progress.documents_rejected,
@@ -144,4 +241,8 @@ def _progress_message(progress: JobProgress) -> index_pb2.WatchJobResponse:
         documents_truncated=progress.documents_truncated,
         elapsed_s=progress.elapsed_s,
         error=progress.error,
+        documents_unchanged=progress.documents_unchanged,
+        documents_removed=progress.documents_removed,
+        tokens=progress.tokens,
+        tokens_embedded=progress.tokens_embedded,
     )

@@ -12,7 +12,7 @@ from celery.signals import setup_logging
 from indexer_worker.tasks import Workplace
 from kosearch.logs import configure_logs
 from kosearch.settings import load_settings
-from kosearch.task_queue import INDEX_PARTITION, PLAN_JOB, make_celery
+from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION, make_celery
 
 settings = load_settings()
 app = make_celery(settings)
@@ -29,13 +29,13 @@ def _configure_logs(**_: Any) -> None:
     configure_logs("indexer_worker", settings.log.level, settings.log.format)
 
 
-@app.task(name=PLAN_JOB)
-def plan_job(job_id: str) -> None:
-    """Plan a job."""
-    workplace().plan(job_id)
+@app.task(name=ADVANCE_JOB)
+def advance_job(job_id: str) -> None:
+    """Plan or finish a job."""
+    workplace().worker.advance(job_id)
 
 
 @app.task(name=INDEX_PARTITION)
 def index_partition(partition_id: int) -> None:
     """Index a partition."""
-    workplace().index(partition_id)
+    workplace().worker.index(partition_id)

@@ -1,6 +1,7 @@
 """Keeps a lease alive while its work goes on, however long one step of it takes."""
 
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 
@@ -16,6 +17,8 @@ class LeaseKeeper:
 
     def __init__(self, renew: Callable[[], None], lease_s: float) -> None:
         self._renew = renew
+        self._lease_s = lease_s
+        self._held_until = time.monotonic() + lease_s
         self._pause_s = lease_s / 4
         self._is_over = threading.Event()
         self._is_lost = threading.Event()
@@ -32,14 +35,16 @@ class LeaseKeeper:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise LeaseLostError once another worker has the lease."""
-        if self._is_lost.is_set():
+        """Raise LeaseLostError once another worker has the lease, or may have: a machine can stand still for a while."""
+        if self._is_lost.is_set() or time.monotonic() > self._held_until:
             raise LeaseLostError("the lease was lost to another worker, which finishes the work")
 
     def _run(self) -> None:
         while not self._is_over.wait(self._pause_s):
+            began = time.monotonic()
             try:
                 self._renew()
+                self._held_until = began + self._lease_s
             except LeaseLostError:
                 self._is_lost.set()
                 return

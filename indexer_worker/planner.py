@@ -1,69 +1,90 @@
 """Reads the sources of a job once: checks every record and cuts the sources into spans for the workers.
 
 What is wrong with a record is found here, so the number of documents is known before the first one is indexed, and
-an identifier that stands twice is seen wherever its second place is.
+an identifier that stands twice is seen wherever its second place is. What the ledger knows already is found here too:
+files that are as they were are not read, documents that are stored as they are go to no worker, and documents that
+left their source are listed for removal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+import orjson
 
 from indexer_worker.conversion.failure import ConversionError
-from indexer_worker.readers.byte_streams import READ_ERRORS, open_bytes
+from indexer_worker.digests import content_digest, document_digest, signature_of
+from indexer_worker.readers.byte_streams import READ_ERRORS, open_bytes, record_suffix
+from indexer_worker.readers.converted import CONVERTED_SUFFIXES
 from indexer_worker.readers.documents import RecordError, RecordFormat, record_format
 from indexer_worker.readers.records import Record, iterate_records
-from indexer_worker.sources import files_of, name_of
+from indexer_worker.scratch import Place, Scratch
+from indexer_worker.sources import Fault, Listing, SourceFile, fault_of, fault_of_change, list_sources
 from kosearch.documents import Document
 from kosearch.errors import InvalidRequestError
-from kosearch.jobs import Job, Rejection, Source, SourceFields, Span
+from kosearch.field_kinds import FieldKinds
+from kosearch.jobs import WHOLE_FILE, Job, Rejection, Source, Span
+from kosearch.ledger import KnownDocument, KnownFile, PlannedSpan
 from kosearch.settings import WorkerSettings
-from kosearch.vector_store import FieldType, has_field_path
+from kosearch.source_paths import pattern_of
+from kosearch.vector_store import FieldType
 
-# Fields get a payload index, so that a filter on them is fast; these many documents decide which and of what kind.
-_SAMPLED_DOCUMENTS = 1000
-_MAX_INDEXED_FIELDS = 16
-# A longer text is content, not a category that one filters by.
-_MAX_KEYWORD_CHARACTERS = 64
-_RECORDS_PER_CHECK = 10_000
+# Records that are looked up in the ledger at once.
+_RECORDS_AT_ONCE = 1000
+_IDS_AT_ONCE = 5000
+# So many faults are no faults of records: the file is something else than its name says.
+_MAX_FAULTS_IN_FILE = 100_000
+# Every chunk of a document carries its fields.
+_MAX_FIELDS_BYTES = 256 << 10
+
+
+class PlanBook(Protocol):
+    """Where a plan is written, and what is known from earlier jobs; see `kosearch.ledger.PlanWriter`."""
+
+    def known_file(self, path: str) -> KnownFile | None: ...
+    def known_files(self) -> Iterator[KnownFile]: ...
+    def keep_file(self, known: KnownFile) -> int: ...
+    def open_file(self, source: Source, signature: str) -> int: ...
+    def known_documents(self, document_ids: Sequence[str]) -> dict[str, KnownDocument]: ...
+    def claim_contents(self, wanted: Sequence[tuple[bytes, str]]) -> dict[str, str]: ...
+    def documents_of_file(self, file_id: int) -> Iterator[str]: ...
+    def add(self, spans: Sequence[PlannedSpan], rejections: Sequence[Rejection], unchanged: int) -> None: ...
+    def remove(self, file_id: int, document_ids: Sequence[str]) -> None: ...
+    def forget_file(self, file_id: int) -> None: ...
 
 
 @dataclass(slots=True)
-class Plan:
-    """What is to be done for a job: spans in order, rejections by file and line, payload indexes by field name."""
+class Planned:
+    """What a plan came to. `field_types`: payload indexes by field name; the rest counts."""
 
-    spans: list[Span] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+    spans: int = 0
+    rejected: int = 0
+    unchanged: int = 0
+    removals: int = 0
     field_types: dict[str, FieldType] = field(default_factory=dict)
 
 
-def plan_job(job: Job, settings: WorkerSettings, check_lease: Callable[[], None]) -> Plan:
-    """Read every source of the job. `check_lease` is called every few thousand records; what it raises ends it."""
-    plan, kinds = Plan(), FieldKinds()
-    places: dict[str, tuple[Path, int]] = {}
+def plan_job(
+    job: Job,
+    settings: WorkerSettings,
+    book: PlanBook,
+    signature: str,
+    retried: set[str] | None,
+    check_lease: Callable[[], None],
+) -> Planned:
+    """Read the sources of the job and write its plan.
 
-    def note_unreadable(error: OSError) -> None:
-        plan.rejections.append(_whole_file(Path(error.filename), "unreadable_folder", f"cannot be read: {error}"))
-
-    for path in files_of(job.paths, note_unreadable):
-        scan = _SourceScan(path, name_of(path, job.paths), settings, places, kinds, check_lease)
-        try:
-            scan.run(job.fields)
-        except ConversionError as error:
-            plan.rejections.append(_whole_file(path, error.reason, str(error)))
-        except READ_ERRORS as error:
-            # Half of a damaged archive would look like success: the whole file stays out.
-            plan.rejections.append(_whole_file(path, "unreadable_file", f"cannot be read: {error}"))
-        except InvalidRequestError as error:
-            plan.rejections.append(_whole_file(path, "unknown_format", str(error)))
-        else:
-            plan.spans += scan.spans
-            plan.rejections += scan.rejections
-            places |= scan.places
-    if not (plan.spans or plan.rejections):
-        plan.rejections += [_whole_file(path, "empty_folder", "holds no file") for path in job.paths]
-    plan.field_types = kinds.types()
-    return plan
+    signature: of all that, beside a document itself, decides about its points: the model and the way of chunking
+    retried: the files that are to be read, all others are passed over; None: all
+    check_lease: called every thousand records; what it raises ends the planning
+    """
+    scratch = Scratch()
+    try:
+        return _Planner(job, settings, book, signature, scratch, check_lease).run(retried)
+    finally:
+        scratch.close()
 
 
 def source_of(path: Path) -> Source:
@@ -72,169 +93,368 @@ def source_of(path: Path) -> Source:
     return Source(path, status.st_size, status.st_mtime_ns)
 
 
-class _SourceScan:
-    """The scan of one file."""
+class _Planner:
+    """The planning of one job."""
 
     def __init__(
         self,
-        path: Path,
-        name: str,
+        job: Job,
         settings: WorkerSettings,
-        earlier_places: dict[str, tuple[Path, int]],
-        kinds: "FieldKinds",
+        book: PlanBook,
+        signature: str,
+        scratch: Scratch,
         check_lease: Callable[[], None],
     ) -> None:
-        self.spans: list[Span] = []
-        self.rejections: list[Rejection] = []
-        self.places: dict[str, tuple[Path, int]] = {}
-        self._path = path
-        self._name = name
+        self._job = job
         self._settings = settings
-        self._earlier_places = earlier_places
-        self._kinds = kinds
+        self._book = book
+        self._signature = signature
+        self._scratch = scratch
         self._check_lease = check_lease
+        self._kinds = FieldKinds()
+        # By the ledger's numbers: files that are as they were, and files whose every document was seen.
+        self._kept: dict[int, str] = {}
+        self._read: list[int] = []
+        self._planned = Planned()
 
-    def run(self, fields: SourceFields) -> None:
-        """Read the file. Raises InvalidRequestError for an unknown format and READ_ERRORS for a damaged file."""
-        record_reader = record_format(self._path, fields, self._name)
-        source = source_of(self._path)
-        is_blank, is_header_due = True, True
-        span: _OpenSpan | None = None
+    def run(self, retried: set[str] | None) -> Planned:
+        """Plan all files, then what is to be removed."""
+        listing = list_sources(self._job.paths, self._settings.roots)
+        for file in listing:
+            self._check_lease()
+            self._scratch.add_path(str(file.path))
+            if retried is None or str(file.path) in retried:
+                self._plan_file(file)
+        for fault in listing.faults:
+            self._scratch.add_path(fault.path)
+            self._reject_whole(fault)
+        for file_id in self._read:
+            self._plan_removals(file_id)
+        if retried is None:
+            self._plan_gone_files(listing)
+        self._planned.field_types = self._kinds.types()
+        return self._planned
+
+    def _plan_file(self, file: SourceFile) -> None:
+        """Plan a file; what is wrong with it as a whole becomes one rejection."""
+        try:
+            source = source_of(file.path)
+            signature = signature_of(self._signature, orjson.dumps(self._job.fields).decode(), file.name)
+            known = self._book.known_file(str(file.path))
+            if known and not self._job.options.rereads and _is_as_it_was(known, source, signature):
+                self._keep(known)
+                return
+            record_reader = record_format(file.path, self._job.fields, file.name)
+            self._plan_content(file, source, record_reader, self._book.open_file(source, signature))
+        except ConversionError as error:
+            self._reject_whole(Fault(str(file.path), error.reason, str(error)))
+        except OSError as error:
+            self._reject_whole(fault_of(file.path, error))
+        except READ_ERRORS as error:
+            self._reject_whole(Fault(str(file.path), "unreadable_file", f"cannot be read: {error}"))
+        except InvalidRequestError as error:
+            self._reject_whole(Fault(str(file.path), "unknown_format", str(error)))
+
+    def _keep(self, known: KnownFile) -> None:
+        self._planned.unchanged += self._book.keep_file(known)
+        self._kept[known.id] = known.path
+
+    def _plan_content(self, file: SourceFile, source: Source, record_reader: RecordFormat, file_id: int) -> None:
+        if record_suffix(file.path) in CONVERTED_SUFFIXES:
+            self._plan_converted(file, source, file_id)
+            return
+        scan = _SourceScan(file, source, record_reader, file_id, self)
+        # Half of a damaged archive would look like success: nothing of it is written before its end was read.
+        scan.run()
+        fault = fault_of_change(source)
+        if fault:
+            self._reject_whole(fault)
+            return
+        self._write(scan.spans, scan.rejections, scan.unchanged)
+        if not scan.has_nameless_rejections:
+            self._read.append(file_id)
+
+    def _plan_converted(self, file: SourceFile, source: Source, file_id: int) -> None:
+        """Plan a file that is one document; reading it takes long, so that is left to the workers."""
+        span = PlannedSpan(Span(source, 0, WHOLE_FILE, 1, 1, documents=1), file_id)
+        place = self._scratch.places([file.name]).get(file.name)
+        if place is not None:
+            detail = f"identifier {file.name!r} stands in {place.path} already; the first one is indexed"
+            self._write([], [Rejection(str(source.path), 0, file.name, "duplicate_id", detail)], 0)
+            return
+        self._scratch.add_documents(str(source.path), [(file.name, 1)])
+        self._write([span], [], 0)
+        self._read.append(file_id)
+
+    def _plan_removals(self, file_id: int) -> None:
+        """List the documents of a file that stand in no source any more."""
+        names = iter(self._book.documents_of_file(file_id))
+        while some := list(islice(names, _IDS_AT_ONCE)):
+            self._check_lease()
+            gone = self._scratch.unknown(some)
+            self._book.remove(file_id, gone)
+            self._planned.removals += len(gone)
+
+    def _plan_gone_files(self, listing: Listing) -> None:
+        """List the documents of files that are gone from folders and patterns that were listed completely."""
+        complete = [pattern_of(root) for root in self._job.paths if root not in listing.incomplete_roots]
+        for known in self._book.known_files():
+            path = Path(known.path)
+            if not self._scratch.has_path(known.path) and any(pattern.matches(path) for pattern in complete):
+                self._plan_removals(known.id)
+                self._book.forget_file(known.id)
+
+    def _reject_whole(self, fault: Fault) -> None:
+        self._scratch.forget_documents(fault.path)
+        self._write([], [Rejection(fault.path, 0, "", fault.reason, fault.detail)], 0)
+
+    def _write(self, spans: Sequence[PlannedSpan], rejections: Sequence[Rejection], unchanged: int) -> None:
+        self._book.add(spans, rejections, unchanged)
+        self._planned.spans += len(spans)
+        self._planned.rejected += len(rejections)
+        self._planned.unchanged += unchanged
+
+    # What the scan of a file asks
+
+    def check_lease(self) -> None:
+        """Raise when another worker plans the job now."""
+        self._check_lease()
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """The limits."""
+        return self._settings
+
+    def judge(self, path: Path, file_id: int, found: Sequence["_Found"]) -> list["_Verdict"]:
+        """Say of each document of a file what is to be done with it, in order."""
+        ids = [each.document.id for each in found]
+        known = self._book.known_documents(ids)
+        places = self._scratch.places(ids)
+        verdicts: list[_Verdict] = []
+        first: dict[str, int] = {}
+        wanted: list[tuple[bytes, str]] = []
+        for each in found:
+            document, before = each.document, known.get(each.document.id)
+            place = places.get(document.id)
+            if document.id in first:
+                place = Place(str(path), first[document.id])
+            elif place is None and before and not before.is_deleted and before.file_id in self._kept:
+                place = Place(self._kept[before.file_id], 0)
+            if place is not None:
+                verdicts.append(_duplicate(path, document, place))
+                continue
+            first[document.id] = each.record.line
+            if _is_stored(before, document_digest(document, self._signature), file_id):
+                verdicts.append(_Verdict(is_unchanged=True))
+            else:
+                verdicts.append(_Verdict())
+                wanted.append((content_digest(document), document.id))
+        self._scratch.add_documents(str(path), first.items())
+        return self._without_equal_content(found, verdicts, wanted)
+
+    def _without_equal_content(
+        self, found: Sequence["_Found"], verdicts: list["_Verdict"], wanted: list[tuple[bytes, str]]
+    ) -> list["_Verdict"]:
+        if not self._job.options.drops_duplicates or not wanted:
+            return verdicts
+        taken = self._book.claim_contents(wanted)
+        return [
+            _same_content(each.document, taken[each.document.id])
+            if verdict.is_due and each.document.id in taken
+            else verdict
+            for each, verdict in zip(found, verdicts, strict=True)
+        ]
+
+    def note_fields(self, document: Document) -> None:
+        """Take a sound document into the choice of payload indexes."""
+        self._kinds.add(document)
+
+    def mention(self, document_ids: Iterable[str]) -> None:
+        """Remember documents that stand in a source but are left out: their earlier version stays."""
+        self._scratch.mention(document_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A sound document and its record, without its content."""
+
+    record: Record
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is to be done with a document: it is due to be stored, unless it is unchanged or wrong."""
+
+    is_unchanged: bool = False
+    error: RecordError | None = None
+    is_document: bool = True
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether a worker is to store it."""
+        return self.is_document and not self.is_unchanged and self.error is None
+
+
+_NO_DOCUMENT = _Verdict(is_document=False)
+
+
+class _SourceScan:
+    """The scan of one file of records."""
+
+    def __init__(
+        self, file: SourceFile, source: Source, record_reader: RecordFormat, file_id: int, planner: _Planner
+    ) -> None:
+        self.spans: list[PlannedSpan] = []
+        self.rejections: list[Rejection] = []
+        self.unchanged = 0
+        self.has_nameless_rejections = False
+        self._path = file.path
+        self._source = source
+        self._record_reader = record_reader
+        self._file_id = file_id
+        self._planner = planner
+        self._span: _OpenSpan | None = None
+
+    def run(self) -> None:
+        """Read the file. Raises READ_ERRORS for a damaged one."""
         with open_bytes(self._path) as stream:
             records = iterate_records(
-                stream, is_quoted=record_reader.is_quoted, max_bytes=self._settings.max_line_bytes
+                stream,
+                is_quoted=self._record_reader.is_quoted,
+                max_bytes=self._planner.settings.max_line_bytes,
             )
-            for count, record in enumerate(records, start=1):
-                if count % _RECORDS_PER_CHECK == 0:
-                    self._check_lease()
-                is_blank = False
-                if is_header_due:
-                    is_header_due = False
-                    if self._is_header(record_reader, record):
-                        continue
-                    if self.rejections and record_reader.needs_header:
-                        return
-                is_document = self._is_document(record_reader, record)
-                # An overlong record stays outside: a worker reads a span whole.
-                if record.content is not None:
-                    span = span or _OpenSpan(source, record)
-                    span.add(record, is_document)
-                if span and (record.content is None or span.is_full(self._settings)):
-                    self.spans += span.closed()
-                    span = None
-        self.spans += span.closed() if span else []
-        if is_blank or not (self.spans or self.rejections):
-            self.rejections.append(_whole_file(self._path, "empty_file", "holds no document"))
+            first = next(records, None)
+            if first is None or not self._takes_header(first):
+                self._reject_if_empty()
+                return
+            rest = records if self._is_header else chain((first,), records)
+            while some := list(islice(rest, _RECORDS_AT_ONCE)):
+                self._planner.check_lease()
+                self._take(some)
+                if len(self.rejections) > _MAX_FAULTS_IN_FILE:
+                    raise InvalidRequestError(
+                        f"{self._path.name}: {len(self.rejections):,} records cannot be read, the last one because "
+                        f"{self.rejections[-1].detail}; is it what its suffix says?"
+                    )
+        self._close_span()
+        self._reject_if_empty()
+        self._planner.mention(each.document_id for each in self.rejections if each.document_id)
 
-    def _is_header(self, record_reader: RecordFormat, record: Record) -> bool:
+    _is_header = False
+
+    def _takes_header(self, record: Record) -> bool:
+        """Take the header where there is one; tell whether anything behind it can be read."""
         try:
-            return record_reader.takes_header(record)
+            self._is_header = self._record_reader.takes_header(record)
         except RecordError as error:
             self._reject(record, error)
-            return False
-
-    def _is_document(self, record_reader: RecordFormat, record: Record) -> bool:
-        """Tell whether the record is to be indexed; what is wrong with it becomes a rejection."""
-        try:
-            document = record_reader.document(record)
-            if document is None:
-                return False
-            self._check_unique(document, record)
-        except RecordError as error:
-            self._reject(record, error)
-            return False
-        self._kinds.add(document)
+            return not self._record_reader.needs_header
         return True
 
-    def _check_unique(self, document: Document, record: Record) -> None:
-        path, line = self.places.get(document.id) or self._earlier_places.get(document.id) or (None, 0)
-        if path is not None:
-            where = f"line {line}" + ("" if path == self._path else f" of {path}")
-            raise RecordError(
-                "duplicate_id",
-                f"identifier {document.id!r} stands in {where} already; the first one is indexed",
-                document.id,
-            )
-        self.places[document.id] = (self._path, record.line)
+    def _take(self, records: Sequence[Record]) -> None:
+        found: list[_Found] = []
+        faults: dict[int, RecordError] = {}
+        for record in records:
+            try:
+                document = self._record_reader.document(record)
+                if document is not None:
+                    _check_fields(document)
+                    found.append(_Found(record, document))
+            except RecordError as error:
+                faults[record.start] = error
+        judged = self._planner.judge(self._path, self._file_id, found)
+        verdicts = {each.record.start: verdict for each, verdict in zip(found, judged, strict=True)}
+        for each, verdict in zip(found, judged, strict=True):
+            if verdict.error is None:
+                self._planner.note_fields(each.document)
+        for record in records:
+            verdict = verdicts.get(record.start, _NO_DOCUMENT)
+            fault = faults.get(record.start) or verdict.error
+            if fault:
+                self._reject(record, fault)
+            self.unchanged += verdict.is_unchanged
+            self._add_to_span(record, is_due=verdict.is_due)
+
+    def _add_to_span(self, record: Record, *, is_due: bool) -> None:
+        # An overlong record stays outside: a worker reads a span whole. So does what comes before the first document.
+        if record.content is not None and (self._span or is_due):
+            self._span = self._span or _OpenSpan(self._source, record)
+            self._span.add(record, is_due=is_due)
+        if self._span and (record.content is None or self._span.is_full(self._planner.settings)):
+            self._close_span()
+
+    def _close_span(self) -> None:
+        if self._span:
+            self.spans.append(PlannedSpan(self._span.closed(), self._file_id))
+        self._span = None
+
+    def _reject_if_empty(self) -> None:
+        if not (self.spans or self.rejections or self.unchanged):
+            self.rejections.append(Rejection(str(self._path), 0, "", "empty_file", "holds no document"))
 
     def _reject(self, record: Record, error: RecordError) -> None:
+        self.has_nameless_rejections |= not error.document_id
         self.rejections.append(Rejection(str(self._path), record.line, error.document_id, error.reason, str(error)))
 
 
 class _OpenSpan:
-    """A span that is being filled."""
+    """A span that is being filled; it ends with the last document that is to be indexed."""
 
     def __init__(self, source: Source, first: Record) -> None:
         self._source = source
         self._first = first
-        self._last = first
+        self._last = self._end = first
         self._documents = 0
 
-    def add(self, record: Record, is_document: bool) -> None:
+    def add(self, record: Record, *, is_due: bool) -> None:
         """Take the next record."""
-        self._last = record
-        self._documents += is_document
+        self._end = record
+        if is_due:
+            self._last = record
+            self._documents += 1
 
     def is_full(self, settings: WorkerSettings) -> bool:
         """Tell whether the span is as large as a partition may be."""
         return (
             self._documents >= settings.partition_documents
-            or self._last.end - self._first.start >= settings.partition_bytes
+            or self._end.end - self._first.start >= settings.partition_bytes
         )
 
-    def closed(self) -> list[Span]:
-        """Return the span, unless nothing in it is to be indexed."""
-        if not self._documents:
-            return []
+    def closed(self) -> Span:
+        """Return the span."""
         first, last = self._first, self._last
-        return [Span(self._source, first.start, last.end, first.line, last.last_line, self._documents)]
+        return Span(self._source, first.start, last.end, first.line, last.last_line, self._documents)
 
 
-class FieldKinds:
-    """Finds out which fields can be filtered by, from the first documents of a job."""
-
-    def __init__(self) -> None:
-        self._kinds: dict[str, FieldType | None] = {}
-        self._seen = 0
-
-    def add(self, document: Document) -> None:
-        """Look at a document; only the first ones count."""
-        if self._seen >= _SAMPLED_DOCUMENTS:
-            return
-        self._seen += 1
-        for name, value in document.fields.items():
-            if value is None:
-                continue
-            kind = _kind(value)
-            known = self._kinds.setdefault(name, kind)
-            if {known, kind} == {"integer", "float"}:
-                self._kinds[name] = "float"
-            elif known != kind:
-                self._kinds[name] = None
-
-    def types(self) -> dict[str, FieldType]:
-        """Return the payload index of each field that is to have one, in the order of first appearance."""
-        kinds = {name: kind for name, kind in self._kinds.items() if kind and has_field_path(name)}
-        return dict(list(kinds.items())[:_MAX_INDEXED_FIELDS])
+def _is_as_it_was(known: KnownFile, source: Source, signature: str) -> bool:
+    then = (known.size, known.mtime_ns, known.signature)
+    return known.is_complete and then == (source.size, source.mtime_ns, signature)
 
 
-def _kind(value: Any) -> FieldType | None:
-    match value:
-        case bool():
-            return "bool"
-        case int():
-            return "integer"
-        case float():
-            return "float"
-        case str() if len(value) <= _MAX_KEYWORD_CHARACTERS:
-            return "keyword"
-        case [*items] if items and all(
-            isinstance(item, str) and len(item) <= _MAX_KEYWORD_CHARACTERS for item in items
-        ):
-            return "keyword"
-        case _:
-            return None
+def _is_stored(known: KnownDocument | None, digest: bytes, file_id: int) -> bool:
+    return known is not None and known.chunks > 0 and (known.digest, known.file_id) == (digest, file_id)
 
 
-def _whole_file(path: Path, reason: str, detail: str) -> Rejection:
-    return Rejection(str(path), 0, "", reason, detail)
+def _duplicate(path: Path, document: Document, place: Place) -> _Verdict:
+    where = f"line {place.line}" if place.path == str(path) else place.path
+    if place.line and place.path != str(path):
+        where = f"line {place.line} of {place.path}"
+    detail = f"identifier {document.id!r} stands in {where} already; the first one is indexed"
+    return _Verdict(error=RecordError("duplicate_id", detail, document.id))
+
+
+def _same_content(document: Document, owner: str) -> _Verdict:
+    detail = f"title and text are those of {owner!r}, which is stored"
+    return _Verdict(error=RecordError("duplicate_content", detail, document.id))
+
+
+def _check_fields(document: Document) -> None:
+    size = len(orjson.dumps(document.fields)) if document.fields else 0
+    if size > _MAX_FIELDS_BYTES:
+        raise RecordError(
+            "fields_too_large",
+            f"its fields beside text and title have {size:,} bytes, and every chunk carries them: at most "
+            f"{_MAX_FIELDS_BYTES:,}; name the long one with --text-field, or leave it out",
+            document.id,
+        )

@@ -1,57 +1,66 @@
-"""What a worker does with a task: claim the work in the ledger, do it, write down what became of it.
-
-A task delivered twice does its work once, and one that is lost is sent again: the ledger decides, not the broker.
-"""
+"""A worker process with its connections: real neighbours for `worker.Worker`, their short absences waited out."""
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import stamina
-import structlog
 from numpy.typing import NDArray
 
 from indexer_worker.chunking import Chunker
+from indexer_worker.digests import signature_of
 from indexer_worker.indexer import Indexer
 from indexer_worker.lease import LeaseKeeper
-from indexer_worker.planner import plan_job
+from indexer_worker.worker import Worker
 from kosearch.client import Client, Encoded
 from kosearch.documents import Chunk
-from kosearch.errors import ConflictError, KosearchError, LeaseLostError, OverloadedError, UnavailableError
-from kosearch.jobs import Job
+from kosearch.errors import ConflictError, OverloadedError, UnavailableError
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import Settings
 from kosearch.task_queue import TaskQueue
-from kosearch.vector_store import VectorStore
+from kosearch.vector_store import FieldType, VectorStore
 
-_log = structlog.get_logger()
+_ENCODE_CALLS_AT_ONCE = 2
+
+
+def _pause(error: Exception) -> bool | float:
+    """Tell whether to try again, and when: as the neighbour advises, or by and by."""
+    if isinstance(error, OverloadedError):
+        return error.retry_after_s
+    return isinstance(error, UnavailableError)
+
 
 # A neighbour that restarts is back within seconds. After these the work is given back, to be sent again later.
-_patiently = stamina.RetryingCaller(timeout=15.0, attempts=None, wait_initial=0.2, wait_max=2.0).on(
-    (UnavailableError, OverloadedError)
-)
+_patiently = stamina.RetryingCaller(timeout=15.0, attempts=None, wait_initial=0.2, wait_max=2.0).on(_pause)
 
 
 class _PatientEncoder:
-    """The encoder service, with its short absences waited out."""
+    """The encoder service."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[str], *, is_bulk: bool) -> Encoded:
         """Return one row a text, in order."""
-        return _patiently(self._client.encode, texts, "document", is_bulk=True)
+        return _patiently(self._client.encode, texts, "document", is_bulk=is_bulk)
 
 
 class _PatientStore:
-    """Qdrant, with its short absences waited out. Writing the same points twice changes nothing."""
+    """Qdrant. Writing the same points twice changes nothing."""
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
+
+    def check_version(self) -> str:
+        """Return the server's version. Raises ConflictError when it is too old."""
+        return self._store.check_version()
+
+    def count(self, collection: str) -> int:
+        """Return the exact number of points."""
+        return _patiently(self._store.count, collection)
 
     def upsert_chunks(
         self, collection: str, chunks: Sequence[Chunk], embeddings: NDArray[np.float32], *, wait: bool
@@ -63,109 +72,95 @@ class _PatientStore:
         """Delete what earlier versions of these chunks' documents left."""
         _patiently(self._store.delete_stale_chunks, collection, chunks)
 
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> int:
+        """Delete documents with all their chunks."""
+        return _patiently(self._store.delete_documents, collection, document_ids)
+
+    def defer_index_building(self, collection: str) -> None:
+        """Let nobody build the vector index while many points come."""
+        _patiently(self._store.defer_index_building, collection)
+
+    def build_index(self, collection: str, check: Callable[[], None]) -> None:
+        """Build the vector index and wait for it."""
+        _patiently(self._store.build_index, collection, check)
+
+
+class ServedModel:
+    """The model that the encoder serves, as the worker has it on disk."""
+
+    def __init__(self, model: ModelDirectory, indexer: Indexer, signature: str, store: VectorStore) -> None:
+        self.model = model
+        self.indexer = indexer
+        self.signature = signature
+        self._store = store
+
+    def has_collection(self, collection: str) -> bool:
+        """Tell whether the collection exists. Raises ConflictError when it holds another model's embeddings."""
+        model = self.model
+        return _patiently(self._store.check_collection, collection, model.dim, model.name, model.fingerprint)
+
+    def make_collection(self, collection: str, field_types: Mapping[str, FieldType]) -> None:
+        """Make the collection and its payload indexes where they are missing."""
+        model = self.model
+        _patiently(self._store.ensure_collection, collection, model.dim, model.name, model.fingerprint, field_types)
+
 
 class Workplace:
     """A worker process with its connections. Made after the fork: neither gRPC channels nor databases survive one."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings.worker
-        self._model_path = settings.encoder.model
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._settings = settings
         self._ledger = Ledger(settings.ledger_url)
         self._client = Client(settings.encoder)
         self._store = VectorStore(settings.qdrant)
         self._queue = TaskQueue(settings)
-        self._ahead = ThreadPoolExecutor(max_workers=1, thread_name_prefix="encode-ahead")
-        self._indexer: Indexer | None = None
-        self._model: ModelDirectory | None = None
+        self._ahead = ThreadPoolExecutor(max_workers=_ENCODE_CALLS_AT_ONCE, thread_name_prefix="encode-ahead")
+        self._model: ServedModel | None = None
+        self.worker = Worker(
+            self._ledger,
+            _PatientStore(self._store),
+            self._queue,
+            self._served_model,
+            LeaseKeeper,
+            settings.worker,
+            f"{socket.gethostname()}:{os.getpid()}",
+        )
 
-    def plan(self, job_id: str) -> None:
-        """Plan a job and send its partitions."""
-        lease_s = self._settings.lease_s
-        job = self._ledger.claim_job(job_id, self._owner, lease_s, self._settings.max_attempts)
-        if job is None:
-            return
-        log = _log.bind(job=job_id, collection=job.collection)
-        try:
-            with LeaseKeeper(partial(self._ledger.renew_job, job_id, self._owner, lease_s), lease_s) as lease:
-                partitions = self._plan(job, lease)
-        except LeaseLostError:
-            log.info("plan.left_to_another_worker")
-        except (UnavailableError, OverloadedError) as error:
-            log.warning("plan.postponed", error=str(error))
-            self._ledger.release_job(job_id, self._owner, str(error))
-        except KosearchError as error:
-            log.error("job.failed", error=str(error))
-            self._ledger.fail_job(job_id, str(error))
-        else:
-            log.info("job.planned", partitions=len(partitions))
-            self._send(partitions)
+    def close(self) -> None:
+        """Close the connections."""
+        self._ahead.shutdown()
+        if self._model:
+            self._model.indexer.close()
+        for neighbour in (self._queue, self._store, self._client, self._ledger):
+            neighbour.close()
 
-    def index(self, partition_id: int) -> None:
-        """Index a partition."""
-        lease_s = self._settings.lease_s
-        partition = self._ledger.claim_partition(partition_id, self._owner, lease_s, self._settings.max_attempts)
-        if partition is None:
-            return
-        log = _log.bind(job=partition.job.id, partition=partition_id)
-        renew = partial(self._ledger.renew_partition, partition_id, self._owner, lease_s)
-        try:
-            with LeaseKeeper(renew, lease_s) as lease:
-                indexed = self._current_indexer().index(partition, lease.check)
-            self._ledger.finish_partition(partition_id, self._owner, indexed.chunks, indexed.truncated)
-        except LeaseLostError:
-            log.info("partition.left_to_another_worker")
-        except (UnavailableError, OverloadedError) as error:
-            log.warning("partition.postponed", error=str(error))
-            self._ledger.release_partition(partition_id, self._owner, str(error))
-        except KosearchError as error:
-            log.error("job.failed", error=str(error))
-            self._ledger.fail_job(partition.job.id, str(error))
-        else:
-            log.info("partition.indexed", documents=partition.span.documents, chunks=indexed.chunks)
-
-    def _plan(self, job: Job, lease: LeaseKeeper) -> list[int]:
-        model = self._served_model()
-        self._store.check_version()
-        exists = self._store.check_collection(job.collection, model.dim, model.name, model.fingerprint)
-        replaces = exists and self._store.count(job.collection) > 0
-        plan = plan_job(job, self._settings, lease.check)
-        # A job without a single sound document leaves no empty collection behind.
-        if plan.spans:
-            self._store.ensure_collection(job.collection, model.dim, model.name, model.fingerprint, plan.field_types)
-        return self._ledger.save_plan(job.id, self._owner, plan.spans, plan.rejections, replaces=replaces)
-
-    def _send(self, partition_ids: Sequence[int]) -> None:
-        try:
-            self._queue.send_partitions(partition_ids)
-        except UnavailableError as error:
-            _log.warning("partitions.not_sent", error=str(error))  # the dispatcher sends them when the broker is back
-
-    def _served_model(self) -> ModelDirectory:
+    def _served_model(self) -> ServedModel:
         """Return the model the encoder serves. Raises ConflictError when this worker has another one on disk."""
         served = self._client.info()
-        if self._model is None or self._model.fingerprint != served.fingerprint:
-            model = ModelDirectory.open(self._model_path)
+        if self._model is None or self._model.model.fingerprint != served.fingerprint:
+            model = ModelDirectory.open(self._settings.encoder.model)
             if model.fingerprint != served.fingerprint:
                 raise ConflictError(
                     f"the encoder service serves {served.name} ({served.fingerprint[:12]}), this worker has "
                     f"{model.name} ({model.fingerprint[:12]}) at {model.path}; "
                     "set KOSEARCH_ENCODER__MODEL to the model that is served"
                 )
-            if self._indexer:
-                self._indexer.close()
-            self._model, self._indexer = model, None
+            if self._model:
+                self._model.indexer.close()
+            self._model = self._with_model(model)
         return self._model
 
-    def _current_indexer(self) -> Indexer:
-        model = self._served_model()
-        if self._indexer is None:
-            self._indexer = Indexer(
-                _PatientEncoder(self._client),
-                _PatientStore(self._store),
-                Chunker(model.path, model.max_tokens),
-                model.fingerprint,
-                self._settings,
-                self._ahead,
-            )
-        return self._indexer
+    def _with_model(self, model: ModelDirectory) -> ServedModel:
+        chunker = Chunker(model.path, model.max_tokens)
+        signature = signature_of(model.fingerprint, chunker.signature)
+        indexer = Indexer(
+            _PatientEncoder(self._client),
+            _PatientStore(self._store),
+            self._ledger,
+            chunker,
+            model.fingerprint,
+            signature,
+            self._settings.worker,
+            self._ahead,
+        )
+        return ServedModel(model, indexer, signature, self._store)

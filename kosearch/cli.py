@@ -31,7 +31,8 @@ from kosearch.installed_models import (
     find_installed,
     list_models,
 )
-from kosearch.job_progress import show_progress, show_rejections
+from kosearch.job_commands import as_row, explain, print_coverage, print_jobs
+from kosearch.job_progress import STATE_WORDS, show_progress, show_rejections
 from kosearch.jobs import JobState, SourceFields
 from kosearch.settings import describe_settings, load_settings
 from kosearch.sts_metrics import read_sts_pairs, sts_metrics
@@ -170,10 +171,7 @@ def index(
     with Client(settings.encoder) as client:
         job_id = submit_sources(client, settings, collection, paths, fields, stdin_format)
         try:
-            if wait:
-                _watch(client, job_id)
-            else:
-                _out.print(f"작업 / job {job_id}\n진행 보기 / watch it: kosearch watch {job_id}")
+            _follow(client, job_id, waits=wait)
         finally:
             if wait:
                 sweep_spool(client, settings)
@@ -184,6 +182,62 @@ def watch(job_id: str, data_dir: _DataDir = None) -> None:
     """색인 작업의 진행을 보여 줍니다. / Watch an indexing job until it has ended."""
     with Client(load_settings(data_dir).encoder) as client:
         _watch(client, job_id)
+
+
+@app.command()
+def jobs(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="작업 수 / jobs shown")] = 20,
+    as_json: _AsJson = False,
+    data_dir: _DataDir = None,
+) -> None:
+    """최근 색인 작업을 보여 줍니다. / List the newest indexing jobs."""
+    with Client(load_settings(data_dir).encoder) as client:
+        found = client.jobs(limit)
+    if as_json:
+        _print_json({"jobs": [as_row(job) for job in found]})
+    elif found:
+        print_jobs(found, _out)
+    else:
+        _out.print("작업이 없습니다 / no jobs; begin one with `kosearch index`")
+
+
+@app.command()
+def why(
+    name: Annotated[
+        str, typer.Argument(help="작업, 문서의 식별자, 파일 경로 / a job, a document's identifier, a file's path")
+    ],
+    data_dir: _DataDir = None,
+) -> None:
+    """왜 빠졌는지 알려 줍니다. / Tell what a job left out, or what became of a document. Exit code 3: left out."""
+    with Client(load_settings(data_dir).encoder) as client:
+        if explain(client, name, _out):
+            raise typer.Exit(EXIT_LEFT_OUT)
+
+
+@app.command()
+def retry(
+    job_id: Annotated[str, typer.Argument(help="끝난 작업 / an ended job")],
+    reason: Annotated[str, typer.Option(help="이 이유로 빠진 것만 / only what was left out for this reason")] = "",
+    wait: Annotated[bool, typer.Option(help="끝날 때까지 기다림 / wait until it has ended")] = False,
+    data_dir: _DataDir = None,
+) -> None:
+    """빠진 문서를 다시 색인합니다. / Try again what a job left out, or begin a failed one anew."""
+    with Client(load_settings(data_dir).encoder) as client:
+        new_job_id = client.retry_job(job_id, reason)
+        _follow(client, new_job_id, waits=wait)
+
+
+@app.command()
+def cancel(
+    job_id: Annotated[str, typer.Argument(help="작업 / a job")],
+    data_dir: _DataDir = None,
+) -> None:
+    """작업을 그만둡니다. / Cancel a job; what it has stored stays. Exit code 1: it had ended before."""
+    with Client(load_settings(data_dir).encoder) as client:
+        state = client.cancel_job(job_id)
+    _out.print(f"{STATE_WORDS[state]}: {job_id}")
+    if state is not JobState.CANCELLED:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -375,24 +429,26 @@ def _print_model(model: InstalledModel, check: ModelCheck) -> None:
         _out.print(f"주의 / note: {caution}", markup=False)
 
 
+def _follow(client: Client, job_id: str, *, waits: bool) -> None:
+    if waits:
+        _watch(client, job_id)
+    else:
+        _out.print(f"작업 / job {job_id}\n진행 보기 / watch it: kosearch watch {job_id}")
+
+
 def _watch(client: Client, job_id: str) -> None:
     try:
         progress = show_progress(client, job_id, Console(stderr=True))
     except KeyboardInterrupt:
         _out.print(f"\n작업은 계속됩니다 / the job goes on; watch it again: kosearch watch {job_id}")
         raise typer.Exit(EXIT_FAILED) from None
-    rate = progress.documents_indexed / max(progress.elapsed_s, 1e-3)
-    _out.print(
-        f"문서 {progress.documents_indexed:,}건, 청크 {progress.chunks_indexed:,}개, {progress.elapsed_s:.1f}초 "
-        f"(초당 {rate:,.0f}건) / {progress.documents_indexed:,} documents, {progress.chunks_indexed:,} chunks, "
-        f"{progress.elapsed_s:.1f} s ({rate:,.0f} documents/s)"
-    )
-    if progress.documents_truncated:
-        _out.print(f"잘린 문서 / documents cut: {progress.documents_truncated:,}")
+    print_coverage(progress, _out)
     if progress.documents_rejected:
         show_rejections(client.rejections(job_id), progress.documents_rejected, Console(stderr=True))
     if progress.state is JobState.FAILED:
         raise KosearchError(f"작업 실패 / the job failed: {progress.error}")
+    if progress.state is JobState.CANCELLED:
+        raise KosearchError(f"작업이 취소되었습니다 / the job was cancelled: {job_id}")
     if progress.documents_rejected:
         raise typer.Exit(EXIT_LEFT_OUT)
 

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from numpy.typing import NDArray
 
+from kosearch.documents import Document
 from kosearch.errors import (
     ConflictError,
     InvalidRequestError,
@@ -23,7 +24,15 @@ from kosearch.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from kosearch.jobs import JobProgress, JobState, Rejection, SourceFields
+from kosearch.jobs import (
+    JobOptions,
+    JobProgress,
+    JobState,
+    JobSummary,
+    Rejection,
+    SourceFields,
+    StoredDocument,
+)
 from kosearch.settings import EncoderSettings
 from protos.kosearch.v1 import (
     encoder_pb2,
@@ -167,8 +176,11 @@ class Client:
             for hit in reply.hits
         ]
 
-    def submit_job(self, collection: str, paths: Sequence[Path], fields: SourceFields) -> str:
+    def submit_job(
+        self, collection: str, paths: Sequence[Path], fields: SourceFields, options: JobOptions | None = None
+    ) -> str:
         """Submit an indexing job for absolute paths. Returns its id."""
+        options = options or JobOptions()
         with self._translated():
             request = index_pb2.SubmitJobRequest(
                 collection=collection,
@@ -176,6 +188,8 @@ class Client:
                 id_field=fields.id,
                 text_field=fields.text,
                 title_field=fields.title,
+                drops_duplicates=options.drops_duplicates,
+                rereads=options.rereads,
             )
             return self._index.SubmitJob(request, **self._call()).job_id
 
@@ -184,23 +198,61 @@ class Client:
         # No deadline: a job may take days. A dead service ends the stream with UNAVAILABLE.
         with self._translated():
             for reply in self._index.WatchJob(index_pb2.WatchJobRequest(job_id=job_id), metadata=self._metadata):
-                yield JobProgress(
-                    state=_job_state(reply.state),
-                    documents_total=reply.documents_total,
-                    documents_indexed=reply.documents_indexed,
-                    documents_rejected=reply.documents_rejected,
-                    chunks_indexed=reply.chunks_indexed,
-                    documents_truncated=reply.documents_truncated,
-                    elapsed_s=reply.elapsed_s,
-                    error=reply.error,
-                )
+                yield _progress(reply)
 
     def rejections(self, job_id: str) -> Iterator[Rejection]:
         """Yield what a job left out, by file and line. Raises NotFoundError."""
         request = index_pb2.ListRejectionsRequest(job_id=job_id)
         with self._translated():
             for reply in self._index.ListRejections(request, metadata=self._metadata):
-                yield Rejection(reply.path, reply.line, reply.document_id, reply.reason, reply.detail)
+                yield _rejection(reply)
+
+    def jobs(self, limit: int = 20) -> list[JobSummary]:
+        """Return the newest jobs, newest first."""
+        with self._translated():
+            reply = self._index.ListJobs(index_pb2.ListJobsRequest(limit=limit), **self._call())
+        return [
+            JobSummary(job.job_id, job.collection, tuple(job.paths), job.created_at, _progress(job.progress))
+            for job in reply.jobs
+        ]
+
+    def cancel_job(self, job_id: str) -> JobState:
+        """End a job; what it has stored stays. Returns its state: an ended one is as it was. Raises NotFoundError."""
+        with self._translated():
+            return _job_state(self._index.CancelJob(index_pb2.CancelJobRequest(job_id=job_id), **self._call()).state)
+
+    def retry_job(self, job_id: str, reason: str = "") -> str:
+        """Submit a job that tries again what another one left out. Returns its id.
+
+        Raises NotFoundError, InvalidRequestError when there is nothing to retry.
+        """
+        with self._translated():
+            request = index_pb2.RetryJobRequest(job_id=job_id, reason=reason)
+            return self._index.RetryJob(request, **self._call()).job_id
+
+    def find_document(self, name: str) -> tuple[list[StoredDocument], list[tuple[str, Rejection]]]:
+        """Return where a document is stored, and what was wrong with it, or a file: (job id, rejection), newest first."""
+        with self._translated():
+            reply = self._index.FindDocument(index_pb2.FindDocumentRequest(name=name), **self._call())
+        return (
+            [StoredDocument(each.collection, each.document_id, each.chunks, each.job_id) for each in reply.stored],
+            [(each.job_id, _rejection(each.rejection)) for each in reply.dead_letters],
+        )
+
+    def push_documents(
+        self, collection: str, documents: Sequence[Document], *, waits: bool = True
+    ) -> tuple[str, JobState]:
+        """Store 1 to 1,000 documents in place of older versions of them. Returns (job id, its state).
+
+        waits: until searches find them. Raises InvalidRequestError, ConflictError for another model's collection.
+        """
+        with self._translated():
+            request = index_pb2.PushDocumentsRequest(collection=collection, wait=waits)
+            for document in documents:
+                message = request.documents.add(id=document.id, text=document.text, title=document.title)
+                message.fields.update(document.fields)
+            reply = self._index.PushDocuments(request, **self._call())
+        return reply.job_id, _job_state(reply.state)
 
     def delete_documents(self, collection: str, ids: Sequence[str]) -> int:
         """Delete documents with all their chunks. Returns the number of chunks deleted."""
@@ -253,6 +305,27 @@ class Client:
 
 def _served(model: models_pb2.ServedModel) -> ServedModel:
     return ServedModel(model.name, model.fingerprint, model.dim, model.max_tokens, model.is_default)
+
+
+def _progress(reply: index_pb2.WatchJobResponse) -> JobProgress:
+    return JobProgress(
+        state=_job_state(reply.state),
+        documents_total=reply.documents_total,
+        documents_indexed=reply.documents_indexed,
+        documents_rejected=reply.documents_rejected,
+        chunks_indexed=reply.chunks_indexed,
+        documents_truncated=reply.documents_truncated,
+        elapsed_s=reply.elapsed_s,
+        error=reply.error,
+        documents_unchanged=reply.documents_unchanged,
+        documents_removed=reply.documents_removed,
+        tokens=reply.tokens,
+        tokens_embedded=reply.tokens_embedded,
+    )
+
+
+def _rejection(reply: index_pb2.ListRejectionsResponse) -> Rejection:
+    return Rejection(reply.path, reply.line, reply.document_id, reply.reason, reply.detail, reply.documents)
 
 
 def _job_state(state: index_pb2.JobState.ValueType) -> JobState:

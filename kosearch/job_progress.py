@@ -17,12 +17,14 @@ _RECONNECT_PAUSE_S = 1.0
 _LINE_EVERY_S = 10.0
 _SHOWN_REJECTIONS = 100
 
-_STATE_WORDS = {
+STATE_WORDS = {
     JobState.PENDING: "대기 / waiting",
     JobState.PLANNING: "읽기 / reading",
     JobState.RUNNING: "색인 / indexing",
     JobState.SUCCEEDED: "완료 / done",
     JobState.FAILED: "실패 / failed",
+    JobState.FINISHING: "마무리 / finishing",
+    JobState.CANCELLED: "취소 / cancelled",
 }
 
 
@@ -39,7 +41,7 @@ def show_progress(client: Client, job_id: str, console: Console) -> JobProgress:
         TextColumn("{task.fields[note]}", style="yellow"),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(_STATE_WORDS[JobState.PENDING], total=None, rate="", note="")
+        task = bar.add_task(STATE_WORDS[JobState.PENDING], total=None, rate="", note="")
         for progress in _watch(client, job_id):
             _update(bar, task, progress)
         return progress
@@ -77,10 +79,10 @@ def _show_lines(client: Client, job_id: str, console: Console) -> JobProgress:
     for progress in _watch(client, job_id):
         if time.monotonic() >= next_line or progress.state.is_ended:
             next_line = time.monotonic() + _LINE_EVERY_S
-            done = progress.documents_indexed + progress.documents_rejected
+            done = _done(progress)
             note = f"  {progress.error}" if progress.error else ""
             console.print(
-                f"{_STATE_WORDS[progress.state]} {done:,}/{progress.documents_total:,} {_rate(progress)}{note}",
+                f"{STATE_WORDS[progress.state]} {done:,}/{progress.documents_total:,} {_rate(progress)}{note}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -91,12 +93,16 @@ def _show_lines(client: Client, job_id: str, console: Console) -> JobProgress:
 def _update(bar: Progress, task: TaskID, progress: JobProgress) -> None:
     bar.update(
         task,
-        description=_STATE_WORDS[progress.state],
+        description=STATE_WORDS[progress.state],
         total=progress.documents_total or None,
-        completed=progress.documents_indexed + progress.documents_rejected,
+        completed=_done(progress),
         rate=_rate(progress),
         note=progress.error,
     )
+
+
+def _done(progress: JobProgress) -> int:
+    return progress.documents_indexed + progress.documents_unchanged + progress.documents_rejected
 
 
 def _rate(progress: JobProgress) -> str:

@@ -7,14 +7,17 @@ from collections.abc import Iterable
 
 import kombu.exceptions
 from celery import Celery
+from kombu import Queue
 from kombu.utils.url import maybe_sanitize_url
 
 from kosearch.errors import SettingsError, UnavailableError
 from kosearch.settings import Settings
 
-PLAN_JOB = "kosearch.plan_job"
+ADVANCE_JOB = "kosearch.advance_job"
 INDEX_PARTITION = "kosearch.index_partition"
-_QUEUE = "kosearch"
+QUEUE = "kosearch"
+# For work that somebody waits for: pushed documents. A worker that listens to it alone keeps it short.
+ONLINE_QUEUE = "kosearch.online"
 _CONNECT_TIMEOUT_S = 3.0
 # Longer than the second for which the worker's blocking read waits at the broker.
 _ANSWER_TIMEOUT_S = 10.0
@@ -24,7 +27,9 @@ def make_celery(settings: Settings) -> Celery:
     """Return the application, without tasks; connects on first use."""
     app = Celery("kosearch", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
-        task_default_queue=_QUEUE,
+        task_default_queue=QUEUE,
+        # A worker that is told nothing takes both.
+        task_queues=(Queue(ONLINE_QUEUE), Queue(QUEUE)),
         task_ignore_result=True,
         # A task is acknowledged when it is done; a lost worker's partition comes back through its lease in the
         # ledger, which counts the tries, so redelivery of a task that kills its worker is not wanted on top.
@@ -77,18 +82,18 @@ class TaskQueue:
         self._app.close()
 
     def send_job(self, job_id: str) -> None:
-        """Ask a worker to plan a job. Raises UnavailableError when the broker does not answer."""
-        self._send(PLAN_JOB, [job_id])
+        """Ask a worker to plan or finish a job. Raises UnavailableError when the broker does not answer."""
+        self._send(ADVANCE_JOB, [job_id], QUEUE)
 
-    def send_partitions(self, partition_ids: Iterable[int]) -> None:
+    def send_partitions(self, partition_ids: Iterable[int], *, is_online: bool = False) -> None:
         """Ask workers to index partitions. Raises UnavailableError when the broker does not answer."""
-        self._send(INDEX_PARTITION, partition_ids)
+        self._send(INDEX_PARTITION, partition_ids, ONLINE_QUEUE if is_online else QUEUE)
 
     def waiting(self) -> int:
         """Return the number of tasks that no worker has taken yet. Raises UnavailableError."""
         try:
             with self._app.connection_for_read() as connection:
-                queue = connection.SimpleQueue(_QUEUE)
+                queue = connection.SimpleQueue(QUEUE)
                 try:
                     return queue.qsize()
                 finally:
@@ -98,11 +103,11 @@ class TaskQueue:
         except self._connection_errors as error:
             raise self._unavailable(error) from error
 
-    def _send(self, task: str, arguments: Iterable[str | int]) -> None:
+    def _send(self, task: str, arguments: Iterable[str | int], queue: str) -> None:
         try:
             with self._app.producer_pool.acquire(block=True, timeout=_CONNECT_TIMEOUT_S) as producer:
                 for argument in arguments:
-                    self._app.send_task(task, args=[argument], producer=producer, retry=False)
+                    self._app.send_task(task, args=[argument], queue=queue, producer=producer, retry=False)
         except self._connection_errors as error:
             raise self._unavailable(error) from error
 

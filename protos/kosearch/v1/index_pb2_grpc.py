@@ -50,6 +50,31 @@ class IndexStub:
                 request_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListRejectionsRequest.SerializeToString,
                 response_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListRejectionsResponse.FromString,
                 _registered_method=True)
+        self.ListJobs = channel.unary_unary(
+                '/kosearch.v1.Index/ListJobs',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListJobsRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.CancelJob = channel.unary_unary(
+                '/kosearch.v1.Index/CancelJob',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.CancelJobRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.CancelJobResponse.FromString,
+                _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/kosearch.v1.Index/RetryJob',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.RetryJobResponse.FromString,
+                _registered_method=True)
+        self.FindDocument = channel.unary_unary(
+                '/kosearch.v1.Index/FindDocument',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.FindDocumentRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.FindDocumentResponse.FromString,
+                _registered_method=True)
+        self.PushDocuments = channel.unary_unary(
+                '/kosearch.v1.Index/PushDocuments',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.PushDocumentsRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.PushDocumentsResponse.FromString,
+                _registered_method=True)
         self.DeleteDocuments = channel.unary_unary(
                 '/kosearch.v1.Index/DeleteDocuments',
                 request_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.DeleteDocumentsRequest.SerializeToString,
@@ -85,6 +110,46 @@ class IndexServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListJobs(self, request, context):
+        """Lists the newest jobs, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJob(self, request, context):
+        """Ends a job; what it has stored stays. An ended job is left as it is. NOT_FOUND for an unknown job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJob(self, request, context):
+        """Submits a job that tries again what an ended one left out; one that failed or was cancelled is begun anew, and
+        passes over what is stored. NOT_FOUND for an unknown job; INVALID_ARGUMENT when there is nothing to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindDocument(self, request, context):
+        """Tells where a document is stored and why it, or a file, was left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PushDocuments(self, request, context):
+        """Stores documents that come with the call, in place of older versions of them. They go the way of all documents,
+        but past the queue of large jobs.
+        INVALID_ARGUMENT     no document, one without identifier or text, an identifier that stands twice
+        FAILED_PRECONDITION  the collection was indexed with another model
+        UNAVAILABLE          Qdrant, ledger or broker do not answer
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteDocuments(self, request, context):
         """Deletes documents with all their chunks. NOT_FOUND for an unknown collection; unknown ids are not an error.
         """
@@ -109,6 +174,31 @@ def add_IndexServicer_to_server(servicer, server):
                     servicer.ListRejections,
                     request_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListRejectionsRequest.FromString,
                     response_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListRejectionsResponse.SerializeToString,
+            ),
+            'ListJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJobs,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListJobsRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'CancelJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJob,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.CancelJobRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.RetryJobRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.RetryJobResponse.SerializeToString,
+            ),
+            'FindDocument': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindDocument,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.FindDocumentRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.FindDocumentResponse.SerializeToString,
+            ),
+            'PushDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.PushDocuments,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_index__pb2.PushDocumentsRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_index__pb2.PushDocumentsResponse.SerializeToString,
             ),
             'DeleteDocuments': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteDocuments,
@@ -198,6 +288,141 @@ class Index:
             '/kosearch.v1.Index/ListRejections',
             protos_dot_kosearch_dot_v1_dot_index__pb2.ListRejectionsRequest.SerializeToString,
             protos_dot_kosearch_dot_v1_dot_index__pb2.ListRejectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kosearch.v1.Index/ListJobs',
+            protos_dot_kosearch_dot_v1_dot_index__pb2.ListJobsRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_index__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kosearch.v1.Index/CancelJob',
+            protos_dot_kosearch_dot_v1_dot_index__pb2.CancelJobRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_index__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kosearch.v1.Index/RetryJob',
+            protos_dot_kosearch_dot_v1_dot_index__pb2.RetryJobRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_index__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kosearch.v1.Index/FindDocument',
+            protos_dot_kosearch_dot_v1_dot_index__pb2.FindDocumentRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_index__pb2.FindDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PushDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kosearch.v1.Index/PushDocuments',
+            protos_dot_kosearch_dot_v1_dot_index__pb2.PushDocumentsRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_index__pb2.PushDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

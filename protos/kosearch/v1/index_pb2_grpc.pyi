@@ -43,6 +43,23 @@ class IndexStub:
     """Streams the job's progress, about twice a second, until it has ended. NOT_FOUND for an unknown job."""
     ListRejections: _grpc.UnaryStreamMultiCallable[_index_pb2.ListRejectionsRequest, _index_pb2.ListRejectionsResponse]
     """Streams what a job left out, by path and line. NOT_FOUND for an unknown job."""
+    ListJobs: _grpc.UnaryUnaryMultiCallable[_index_pb2.ListJobsRequest, _index_pb2.ListJobsResponse]
+    """Lists the newest jobs, newest first."""
+    CancelJob: _grpc.UnaryUnaryMultiCallable[_index_pb2.CancelJobRequest, _index_pb2.CancelJobResponse]
+    """Ends a job; what it has stored stays. An ended job is left as it is. NOT_FOUND for an unknown job."""
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_index_pb2.RetryJobRequest, _index_pb2.RetryJobResponse]
+    """Submits a job that tries again what an ended one left out; one that failed or was cancelled is begun anew, and
+    passes over what is stored. NOT_FOUND for an unknown job; INVALID_ARGUMENT when there is nothing to retry.
+    """
+    FindDocument: _grpc.UnaryUnaryMultiCallable[_index_pb2.FindDocumentRequest, _index_pb2.FindDocumentResponse]
+    """Tells where a document is stored and why it, or a file, was left out."""
+    PushDocuments: _grpc.UnaryUnaryMultiCallable[_index_pb2.PushDocumentsRequest, _index_pb2.PushDocumentsResponse]
+    """Stores documents that come with the call, in place of older versions of them. They go the way of all documents,
+    but past the queue of large jobs.
+      INVALID_ARGUMENT     no document, one without identifier or text, an identifier that stands twice
+      FAILED_PRECONDITION  the collection was indexed with another model
+      UNAVAILABLE          Qdrant, ledger or broker do not answer
+    """
     DeleteDocuments: _grpc.UnaryUnaryMultiCallable[_index_pb2.DeleteDocumentsRequest, _index_pb2.DeleteDocumentsResponse]
     """Deletes documents with all their chunks. NOT_FOUND for an unknown collection; unknown ids are not an error."""
 
@@ -61,6 +78,23 @@ class IndexAsyncStub(IndexStub):
     """Streams the job's progress, about twice a second, until it has ended. NOT_FOUND for an unknown job."""
     ListRejections: _aio.UnaryStreamMultiCallable[_index_pb2.ListRejectionsRequest, _index_pb2.ListRejectionsResponse]  # type: ignore[assignment]
     """Streams what a job left out, by path and line. NOT_FOUND for an unknown job."""
+    ListJobs: _aio.UnaryUnaryMultiCallable[_index_pb2.ListJobsRequest, _index_pb2.ListJobsResponse]  # type: ignore[assignment]
+    """Lists the newest jobs, newest first."""
+    CancelJob: _aio.UnaryUnaryMultiCallable[_index_pb2.CancelJobRequest, _index_pb2.CancelJobResponse]  # type: ignore[assignment]
+    """Ends a job; what it has stored stays. An ended job is left as it is. NOT_FOUND for an unknown job."""
+    RetryJob: _aio.UnaryUnaryMultiCallable[_index_pb2.RetryJobRequest, _index_pb2.RetryJobResponse]  # type: ignore[assignment]
+    """Submits a job that tries again what an ended one left out; one that failed or was cancelled is begun anew, and
+    passes over what is stored. NOT_FOUND for an unknown job; INVALID_ARGUMENT when there is nothing to retry.
+    """
+    FindDocument: _aio.UnaryUnaryMultiCallable[_index_pb2.FindDocumentRequest, _index_pb2.FindDocumentResponse]  # type: ignore[assignment]
+    """Tells where a document is stored and why it, or a file, was left out."""
+    PushDocuments: _aio.UnaryUnaryMultiCallable[_index_pb2.PushDocumentsRequest, _index_pb2.PushDocumentsResponse]  # type: ignore[assignment]
+    """Stores documents that come with the call, in place of older versions of them. They go the way of all documents,
+    but past the queue of large jobs.
+      INVALID_ARGUMENT     no document, one without identifier or text, an identifier that stands twice
+      FAILED_PRECONDITION  the collection was indexed with another model
+      UNAVAILABLE          Qdrant, ledger or broker do not answer
+    """
     DeleteDocuments: _aio.UnaryUnaryMultiCallable[_index_pb2.DeleteDocumentsRequest, _index_pb2.DeleteDocumentsResponse]  # type: ignore[assignment]
     """Deletes documents with all their chunks. NOT_FOUND for an unknown collection; unknown ids are not an error."""
 
@@ -94,6 +128,53 @@ class IndexServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_index_pb2.ListRejectionsResponse], _abc.AsyncIterator[_index_pb2.ListRejectionsResponse]]:
         """Streams what a job left out, by path and line. NOT_FOUND for an unknown job."""
+
+    @_abc_1.abstractmethod
+    def ListJobs(
+        self,
+        request: _index_pb2.ListJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_pb2.ListJobsResponse, _abc.Awaitable[_index_pb2.ListJobsResponse]]:
+        """Lists the newest jobs, newest first."""
+
+    @_abc_1.abstractmethod
+    def CancelJob(
+        self,
+        request: _index_pb2.CancelJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_pb2.CancelJobResponse, _abc.Awaitable[_index_pb2.CancelJobResponse]]:
+        """Ends a job; what it has stored stays. An ended job is left as it is. NOT_FOUND for an unknown job."""
+
+    @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _index_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_pb2.RetryJobResponse, _abc.Awaitable[_index_pb2.RetryJobResponse]]:
+        """Submits a job that tries again what an ended one left out; one that failed or was cancelled is begun anew, and
+        passes over what is stored. NOT_FOUND for an unknown job; INVALID_ARGUMENT when there is nothing to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def FindDocument(
+        self,
+        request: _index_pb2.FindDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_pb2.FindDocumentResponse, _abc.Awaitable[_index_pb2.FindDocumentResponse]]:
+        """Tells where a document is stored and why it, or a file, was left out."""
+
+    @_abc_1.abstractmethod
+    def PushDocuments(
+        self,
+        request: _index_pb2.PushDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_index_pb2.PushDocumentsResponse, _abc.Awaitable[_index_pb2.PushDocumentsResponse]]:
+        """Stores documents that come with the call, in place of older versions of them. They go the way of all documents,
+        but past the queue of large jobs.
+          INVALID_ARGUMENT     no document, one without identifier or text, an identifier that stands twice
+          FAILED_PRECONDITION  the collection was indexed with another model
+          UNAVAILABLE          Qdrant, ledger or broker do not answer
+        """
 
     @_abc_1.abstractmethod
     def DeleteDocuments(
