@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kiwipiepy import Kiwi
 
-# 다. 요? 까! and a closing quote: the ending of a verb before the mark makes it more than an abbreviation or a date.
-# What announces a list (`다음과 같다.`) stays with its first item; <개정 2015.1.6> and a remark in brackets belong to what
-# stands before them.
+# What announces a list (`다음과 같다.`) stays with its first item.
 FIRST_ITEM = r"(?:1\\?\.|가\\?\.|1\)|가\))\s"
+# 다. 요? 까! and a closing quote: the ending of a verb before the mark makes it more than an abbreviation or a date.
+# What stands in brackets behind it belongs to it, as <개정 2015.1.6> does.
 SURE_ENDS = re.compile(rf"(?:(?<=[가-힣][다요까죠][.!?])|(?<=[가-힣][다요까죠][.!?][\"'”’]))\s++(?![<(]|{FIRST_ITEM})")
 # Not behind a digit: 2020. 6. 9. is a date.
 LIKELY_ENDS = re.compile(
