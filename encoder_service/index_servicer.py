@@ -203,7 +203,7 @@ def _checked_fields(request: index_pb2.SubmitJobRequest) -> SourceFields:
         clean(request.text_field) or defaults.text,
         clean(request.title_field) or defaults.title,
     )
-    names = (fields.id, fields.text, fields.title)
+    names = (fields.id, *fields.texts, fields.title)
     if len(set(names)) < len(names):
         raise InvalidRequestError(f"identifier, text and title are three fields; given: {', '.join(names)}")
     if any(len(name) > _MAX_FIELD_NAME_CHARACTERS for name in names):

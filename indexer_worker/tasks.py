@@ -151,7 +151,7 @@ class Workplace:
         return self._model
 
     def _with_model(self, model: ModelDirectory) -> ServedModel:
-        chunker = Chunker(model.path, model.max_tokens)
+        chunker = Chunker(model.path, model.max_tokens, self._settings.worker.chunk_overlap_tokens)
         signature = signature_of(model.fingerprint, chunker.signature)
         indexer = Indexer(
             _PatientEncoder(self._client),

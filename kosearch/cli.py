@@ -145,7 +145,7 @@ def index(
     ],
     collection: Annotated[str, typer.Option(help="컬렉션 이름 / name of the collection")],
     id_field: Annotated[str, typer.Option(help="식별자 필드 / field with the identifier")] = "id",
-    text_field: Annotated[str, typer.Option(help="본문 필드 / field with the text")] = "text",
+    text_field: Annotated[str, typer.Option(help="본문 필드 / field with the text; several: issue,holding")] = "text",
     title_field: Annotated[str, typer.Option(help="제목 필드 / field with the title")] = "title",
     stdin_format: Annotated[
         StdinFormat | None, typer.Option("--format", help="표준 입력의 형식 / what standard input holds (jsonl)")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from rich.console import Console
-from rich.table import Column, Table
 
 from kosearch.client import Client
 from kosearch.errors import NotFoundError
@@ -19,24 +18,20 @@ _SHOWN_PATHS = 2
 
 
 def print_jobs(jobs: Iterable[JobSummary], console: Console) -> None:
-    """Print a table of jobs."""
-    names = ("job", "state", "collection", "documents", "left out", "submitted", "paths")
-    table = Table(*(Column(name, overflow="fold") for name in names), box=None, pad_edge=False)
+    """Print two lines a job: how it stands, and what it was given."""
     for job in jobs:
         progress = job.progress
         done = progress.documents_indexed + progress.documents_unchanged
         paths = ", ".join(job.paths[:_SHOWN_PATHS])
         more = len(job.paths) - _SHOWN_PATHS
-        table.add_row(
-            job.id,
-            STATE_WORDS[progress.state],
-            job.collection,
-            f"{done:,}/{progress.documents_total:,}",
-            f"{progress.documents_rejected:,}",
-            f"{datetime.fromtimestamp(job.created_at).astimezone():%Y-%m-%d %H:%M:%S}",
-            paths + (f" (+{more:,})" if more > 0 else ""),
+        submitted = datetime.fromtimestamp(job.created_at).astimezone()
+        left_out = f"  빠짐 / left out {progress.documents_rejected:,}" if progress.documents_rejected else ""
+        console.print(
+            f"{job.id}  {submitted:%Y-%m-%d %H:%M:%S}  {STATE_WORDS[progress.state]}  "
+            f"{done:,}/{progress.documents_total:,}{left_out}",
+            markup=False,
         )
-    console.print(table)
+        console.print(f"    {job.collection} <- {paths}" + (f" (+{more:,})" if more > 0 else ""), markup=False)
 
 
 def as_row(job: JobSummary) -> dict[str, object]:

@@ -32,11 +32,19 @@ class PartitionState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFields:
-    """Names of the fields that hold identifier, text and title."""
+    """Names of the fields that hold identifier, text and title.
+
+    text: may be several, with commas between them; those that a record has are its text, one below the other
+    """
 
     id: str = "id"
     text: str = "text"
     title: str = "title"
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Return the names of the fields of the text."""
+        return tuple(dict.fromkeys(name.strip() for name in self.text.split(",") if name.strip())) or (self.text,)
 
 
 @dataclass(frozen=True, slots=True)

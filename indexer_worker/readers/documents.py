@@ -95,8 +95,9 @@ class TableFormat:
     def takes_header(self, record: Record) -> bool:
         """Take the column names. Raises RecordError when identifier or text have no column."""
         self.columns = [clean(name) for name in self._row(record)]
-        for name, option in ((self.fields.id, "--id-field"), (self.fields.text, "--text-field")):
-            if name not in self.columns:
+        for names, option in (((self.fields.id,), "--id-field"), (self.fields.texts, "--text-field")):
+            if not any(name in self.columns for name in names):
+                name = " or ".join(names)
                 raise RecordError(
                     "missing_field", f"no column {name!r} among {', '.join(self.columns)}; name it with {option}"
                 )
@@ -199,9 +200,11 @@ def _document_from_fields(value: dict[str, Any], fields: SourceFields) -> Docume
     document_id = str(document_id)
     if not 0 < len(document_id.encode()) <= _MAX_ID_BYTES:
         raise RecordError("bad_id", f"an identifier has 1 to {_MAX_ID_BYTES} bytes", document_id[:64])
-    text = value.pop(fields.text, None)
-    if not isinstance(text, str):
+    parts = [value.pop(name, None) for name in fields.texts]
+    texts = [part for part in parts if isinstance(part, str)]
+    if not texts:
         raise RecordError("missing_field", f"field {fields.text!r} (the text) is missing or is no text", document_id)
+    text = "\n\n".join(filter(None, texts))
     if not text:
         raise RecordError("empty_text", f"field {fields.text!r} (the text) is empty", document_id)
     title = value.pop(fields.title, None)

@@ -76,7 +76,8 @@ class SubmitJobRequest(_message.Message):
     """Collection to write to; made when it does not exist. 1 to 255 of letters, digits, '_', '-' and '.'."""
     id_field: _builtins.str
     """Names of the fields (JSONL keys, CSV/TSV columns) that hold identifier, text and title.
-    Empty: "id", "text", "title". A .txt file is one document a line; its identifier is "<file name>:<line>".
+    Empty: "id", "text", "title". Several fields of the text have commas between them ("issue,holding"): those that a
+    record has are its text, one below the other. A .txt file is one document a line; its identifier is "<file name>:<line>".
     """
     text_field: _builtins.str
     title_field: _builtins.str
