@@ -1,6 +1,6 @@
-"""Kills parts of a stack at random while it indexes, and compares what is stored with an undisturbed run, point by point.
+"""Kills parts of a stack at random while it indexes; compares what is stored with an undisturbed run, point by point.
 
-    python benchmarks/chaos.py ../shared/data/corpora/movie_reviews.jsonl.zst [--documents 50000] [--kills 20] [--seed 1]
+    python benchmarks/chaos.py ../shared/data/corpora/movie_reviews.jsonl.zst [--documents N] [--kills 20] [--seed 1]
 
 SIGKILL goes to the worker, the store, the broker, the encoder service and the supervisor, whose stack is then started
 again as a person would. Prints JSON.
