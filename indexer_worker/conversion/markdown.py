@@ -1,4 +1,4 @@
-"""From Markdown to the text that is searched: no marks, and table rows that carry their header."""
+"""From Markdown to the text that is searched: of marks those of headings alone; table rows carry their header."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,11 @@ def plain_text(markdown: str) -> str:
     header: list[str] | None = None
     row: list[str] = []
     in_table = False
-    number = ""  # of a list item, before its text
+    mark = ""  # number of a list item or level of a heading, before its text
     for token in MarkdownIt("commonmark").enable("table").parse(markdown):
         match token.type:
-            case "table_open":
-                header, in_table = None, True
-            case "table_close":
-                in_table = False
+            case "table_open" | "table_close":
+                header, in_table = None, token.nesting > 0
             case "tr_open":
                 row = []
             case "tr_close":
@@ -36,10 +34,12 @@ def plain_text(markdown: str) -> str:
             case "inline" if in_table:
                 row.append(_one_line("".join(_inline(token.children or ()))))
             case "list_item_open" if token.info:
-                number = f"{token.info}{token.markup} "
+                mark = f"{token.info}{token.markup} "
+            case "heading_open":
+                mark = f"{'#' * int(token.tag[1:])} "  # the chunks below it are read under it
             case "inline":
-                lines += map(_one_line, (number + "".join(_inline(token.children or ()))).split("\n"))
-                number = ""
+                lines += map(_one_line, (mark + "".join(_inline(token.children or ()))).split("\n"))
+                mark = ""
             case "fence" | "code_block":
                 lines += token.content.splitlines()
             case "html_block":

@@ -110,13 +110,13 @@ def test_a_page_has_its_title_and_what_one_sees_of_it(tmp_path: Path, encoding: 
     page.write_bytes(html.encode(encoding))
     found = converted(page)
     assert found["title"] == "알림 마당"
-    assert found["text"].splitlines() == ["공지", "첫 줄", "둘째 줄은", "이름 국어", "이름: 개똥이, 국어: 89"]
+    assert found["text"].splitlines() == ["# 공지", "첫 줄", "둘째 줄은", "이름 국어", "이름: 개똥이, 국어: 89"]
 
 
 def test_markdown_is_read_without_its_marks(tmp_path: Path) -> None:
     notes = tmp_path / "notes.md"
     notes.write_bytes("# 회의록\n\n- **예산** 심의\n".encode("utf-16"))
-    assert converted(notes) == {"title": "notes", "text": "회의록\n예산 심의"}
+    assert converted(notes) == {"title": "notes", "text": "# 회의록\n예산 심의"}
 
 
 def test_what_is_nested_too_deep_is_told(tmp_path: Path) -> None:
