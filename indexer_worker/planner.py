@@ -21,7 +21,7 @@ from indexer_worker.readers.converted import CONVERTED_SUFFIXES
 from indexer_worker.readers.documents import RecordError, RecordFormat, record_format
 from indexer_worker.readers.records import Record, iterate_records
 from indexer_worker.scratch import Place, Scratch
-from indexer_worker.sources import Fault, Listing, SourceFile, fault_of, fault_of_change, list_sources
+from indexer_worker.sources import Fault, Listing, SourceFile, fault_of, fault_of_change, list_sources, source_of
 from kosearch.documents import Document
 from kosearch.errors import InvalidRequestError
 from kosearch.field_kinds import FieldKinds
@@ -87,12 +87,6 @@ def plan_job(
         scratch.close()
 
 
-def source_of(path: Path) -> Source:
-    """Return the file as it is now. Raises OSError."""
-    status = path.stat()
-    return Source(path, status.st_size, status.st_mtime_ns)
-
-
 class _Planner:
     """The planning of one job."""
 
@@ -112,7 +106,7 @@ class _Planner:
         self._scratch = scratch
         self._check_lease = check_lease
         self._kinds = FieldKinds()
-        # By the ledger's numbers: files that are as they were, and files whose every document was seen.
+        # By the ledger's numbers: files whose documents stay as they are, and files whose every document was seen.
         self._kept: dict[int, str] = {}
         self._read: list[int] = []
         self._planned = Planned()
@@ -125,6 +119,9 @@ class _Planner:
             self._scratch.add_path(str(file.path))
             if retried is None or str(file.path) in retried:
                 self._plan_file(file)
+            elif known := self._book.known_file(str(file.path)):
+                # Nothing is to be done about it, and its documents are no other file's.
+                self._kept[known.id] = known.path
         for fault in listing.faults:
             self._scratch.add_path(fault.path)
             self._reject_whole(fault)
@@ -178,6 +175,7 @@ class _Planner:
         """Plan a file that is one document; reading it takes long, so that is left to the workers."""
         span = PlannedSpan(Span(source, 0, WHOLE_FILE, 1, 1, documents=1), file_id)
         place = self._scratch.places([file.name]).get(file.name)
+        place = place or self._kept_place(self._book.known_documents([file.name]).get(file.name))
         if place is not None:
             detail = f"identifier {file.name!r} stands in {place.path} already; the first one is indexed"
             self._write([], [Rejection(str(source.path), 0, file.name, "duplicate_id", detail)], 0)
@@ -235,11 +233,9 @@ class _Planner:
         wanted: list[tuple[bytes, str]] = []
         for each in found:
             document, before = each.document, known.get(each.document.id)
-            place = places.get(document.id)
+            place = places.get(document.id) or self._kept_place(before)
             if document.id in first:
                 place = Place(str(path), first[document.id])
-            elif place is None and before and not before.is_deleted and before.file_id in self._kept:
-                place = Place(self._kept[before.file_id], 0)
             if place is not None:
                 verdicts.append(_duplicate(path, document, place))
                 continue
@@ -251,6 +247,12 @@ class _Planner:
                 wanted.append((content_digest(document), document.id))
         self._scratch.add_documents(str(path), first.items())
         return self._without_equal_content(found, verdicts, wanted)
+
+    def _kept_place(self, known: KnownDocument | None) -> Place | None:
+        """Return where a document stands that comes from a file whose documents stay as they are."""
+        if known is None or known.is_deleted or known.file_id not in self._kept:
+            return None
+        return Place(self._kept[known.file_id], 0)
 
     def _without_equal_content(
         self, found: Sequence["_Found"], verdicts: list["_Verdict"], wanted: list[tuple[bytes, str]]

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,17 +170,6 @@ def list_sources(paths: Sequence[Path], allowed: Sequence[Path] = ()) -> Listing
     out of the `allowed` folders (none: all are), each with a fault.
     """
     return Listing(paths, allowed)
-
-
-def files_of(paths: Iterable[Path], on_error: Callable[[OSError], None]) -> Iterator[Path]:
-    """Yield the files that `list_sources` lists, and named ones that are none. `on_error` hears of other faults."""
-    listing = Listing(tuple(paths), ())
-    yield from (file.path for file in listing)
-    for fault in listing.faults:
-        if fault.reason not in ("no_such_path", "empty_folder", "no_match"):
-            on_error(OSError(0, fault.detail, fault.path))
-        elif fault.reason == "no_such_path":
-            yield Path(fault.path)
 
 
 def name_of(file: Path, paths: Iterable[Path]) -> str:

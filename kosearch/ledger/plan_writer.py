@@ -138,8 +138,6 @@ class PlanWriter:
             ]
             if repeated:
                 session.execute(sa.insert(RejectionRow), repeated)
-                # The next job looks for them where this one put them.
-                session.execute(sa.update(FileRow).where(FileRow.id == known.id).values(job_number=row.number))
             return documents
 
     def known_documents(self, document_ids: Sequence[str]) -> dict[str, KnownDocument]:
@@ -194,10 +192,17 @@ class PlanWriter:
                 session.execute(sa.insert(RemovalRow), values)
 
     def forget_file(self, file_id: int) -> None:
-        """Forget a file that is gone."""
+        """Forget a file that is gone.
+
+        As long as documents of it are there, it is known, for a plan that comes to nothing, and read when it is back.
+        """
         with self._database.session() as session:
             self._checked_row(session)
-            session.execute(sa.delete(FileRow).where(FileRow.id == file_id))
+            has_documents = sa.exists().where(
+                DocumentRow.collection_id == self._collection, DocumentRow.file_id == file_id, is_there()
+            )
+            session.execute(sa.delete(FileRow).where(FileRow.id == file_id, ~has_documents))
+            session.execute(sa.update(FileRow).where(FileRow.id == file_id).values(is_complete=False))
 
     def finish(self, *, replaces: bool, builds_index: bool) -> list[int]:
         """Set the job running, see `kosearch.jobs.Job`. Returns the numbers of its partitions, in order."""

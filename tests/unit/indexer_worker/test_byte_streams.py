@@ -9,8 +9,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer_worker.planner import source_of
 from indexer_worker.readers.byte_streams import READ_ERRORS, ForwardReader, open_bytes, record_suffix
+from indexer_worker.sources import source_of
 from kosearch.errors import InvalidRequestError
 
 CONTENT = b"".join(b'{"id": %d, "text": "%s"}\n' % (n, os.urandom(20).hex().encode()) for n in range(10_000))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer_worker.planner import source_of
 from indexer_worker.readers.byte_streams import ForwardReader, open_bytes
 from indexer_worker.readers.encodings import as_utf8, detect_encoding
+from indexer_worker.sources import source_of
 
 LINES = [f"제{number}조 이 법은 똠방각하의 펲시콜라를 정한다.\n" for number in range(1, 2000)]
 TEXT = "".join(LINES)
