@@ -33,7 +33,7 @@ from kosearch.installed_models import (
 )
 from kosearch.job_commands import as_row, explain, print_coverage, print_jobs
 from kosearch.job_progress import STATE_WORDS, show_progress, show_rejections
-from kosearch.jobs import JobState, SourceFields
+from kosearch.jobs import JobOptions, JobState, SourceFields
 from kosearch.settings import describe_settings, load_settings
 from kosearch.sts_metrics import read_sts_pairs, sts_metrics
 
@@ -150,6 +150,16 @@ def index(
     stdin_format: Annotated[
         StdinFormat | None, typer.Option("--format", help="표준 입력의 형식 / what standard input holds (jsonl)")
     ] = None,
+    drops_duplicates: Annotated[
+        bool,
+        typer.Option("--drop-duplicates", help="제목과 본문이 같은 문서는 하나만 / store equal titles and texts once"),
+    ] = False,
+    rereads: Annotated[
+        bool,
+        typer.Option(
+            "--reread", help="그대로인 파일도 다시 읽음 / read files even when size and time are as they were"
+        ),
+    ] = False,
     wait: Annotated[bool, typer.Option(help="끝날 때까지 기다림 / wait until it has ended")] = False,
     keeps_watching: Annotated[
         bool, typer.Option("--watch", help="바뀔 때마다 다시 색인 / index again at each change, until Ctrl-C")
@@ -162,14 +172,15 @@ def index(
 ) -> None:
     """문서를 색인합니다. / Index documents. Exit code 3: done, but some were left out (they are listed)."""
     settings, fields = load_settings(data_dir), SourceFields(id_field, text_field, title_field)
+    options = JobOptions(drops_duplicates=drops_duplicates, rereads=rereads)
     if keeps_watching:
         say = partial(_out.print, markup=False)
         keep_sources_indexed(
-            lambda: Client(load_settings(data_dir).encoder), collection, paths, fields, say, is_polled=polls
+            lambda: Client(load_settings(data_dir).encoder), collection, paths, fields, options, say, is_polled=polls
         )
         return
     with Client(settings.encoder) as client:
-        job_id = submit_sources(client, settings, collection, paths, fields, stdin_format)
+        job_id = submit_sources(client, settings, collection, paths, fields, options, stdin_format)
         try:
             _follow(client, job_id, waits=wait)
         finally:

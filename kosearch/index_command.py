@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kosearch.client import Client
 from kosearch.errors import InvalidRequestError
-from kosearch.jobs import JobProgress, SourceFields
+from kosearch.jobs import JobOptions, JobProgress, SourceFields
 from kosearch.settings import Settings
 from kosearch.source_arguments import absolute_source
 from kosearch.spool import Spool
@@ -31,6 +31,7 @@ def submit_sources(
     collection: str,
     paths: Sequence[Path],
     fields: SourceFields,
+    options: JobOptions,
     stdin_format: StdinFormat | None,
 ) -> str:
     """Submit a job for files, folders, patterns and `-`. Returns its id."""
@@ -38,13 +39,13 @@ def submit_sources(
     if _STDIN not in paths:
         if stdin_format:
             raise InvalidRequestError("--format is for standard input: kosearch index - --format csv")
-        return client.submit_job(collection, absolute, fields)
+        return client.submit_job(collection, absolute, fields, options)
     spool = Spool(settings.spool_dir)
     spool.sweep(lambda job_id: progress_of(client, job_id))
     return spool.submit(
         sys.stdin.buffer,
         f".{stdin_format or StdinFormat.JSONL}",
-        lambda spooled: client.submit_job(collection, [*absolute, spooled], fields),
+        lambda spooled: client.submit_job(collection, [*absolute, spooled], fields, options),
     )
 
 
@@ -58,6 +59,7 @@ def keep_sources_indexed(
     collection: str,
     paths: Sequence[Path],
     fields: SourceFields,
+    options: JobOptions,
     say: Callable[[str], None],
     *,
     is_polled: bool,
@@ -66,7 +68,7 @@ def keep_sources_indexed(
     if _STDIN in paths:
         raise InvalidRequestError("standard input cannot be watched; name files, folders or patterns")
     absolute = [absolute_source(path) for path in paths]
-    jobs = _WatchJobs(connect, collection, absolute, fields)
+    jobs = _WatchJobs(connect, collection, absolute, fields, options)
     try:
         keep_indexed(changes_of(absolute, is_polled=is_polled), jobs, say)
     except KeyboardInterrupt:
@@ -84,16 +86,22 @@ class _WatchJobs:
     """One job again and again; see `kosearch.watching.Jobs`."""
 
     def __init__(
-        self, connect: Callable[[], Client], collection: str, paths: Sequence[Path], fields: SourceFields
+        self,
+        connect: Callable[[], Client],
+        collection: str,
+        paths: Sequence[Path],
+        fields: SourceFields,
+        options: JobOptions,
     ) -> None:
         self._connect = connect
         self._client = connect()
         self._collection = collection
         self._paths = paths
         self._fields = fields
+        self._options = options
 
     def submit(self) -> str:
-        return self._client.submit_job(self._collection, self._paths, self._fields)
+        return self._client.submit_job(self._collection, self._paths, self._fields, self._options)
 
     def wait(self, job_id: str) -> JobProgress:
         for progress in self._client.watch_job(job_id):  # noqa: B007 - the last one counts

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer_worker.planner import FieldKinds, source_of
+from indexer_worker import planner
+from indexer_worker.sources import source_of
 from kosearch.documents import Document
 from kosearch.errors import LeaseLostError
+from kosearch.field_kinds import FieldKinds
 from kosearch.jobs import Rejection, SourceFields
+from kosearch.ledger import Ledger
+from kosearch.text import clean
 from tests.unit.indexer_worker.sources import MAX_LINE_BYTES, plan, read_back
 
 
@@ -112,7 +117,7 @@ def test_a_table_without_the_column_is_one_rejection(tmp_path: Path) -> None:
 def test_a_missing_file_is_listed_and_the_others_are_indexed(tmp_path: Path) -> None:
     """A file that vanished since the job was submitted does not stop the job."""
     planned = plan(tmp_path / "gone.jsonl", write(tmp_path / "a.jsonl", line(1)))
-    assert faults(planned.rejections) == [(0, "unreadable_file")]
+    assert faults(planned.rejections) == [(0, "no_such_path")]
     assert [document.id for document in read_back(planned)] == ["1"]
 
 
@@ -211,6 +216,40 @@ def test_rows_with_line_breaks_count_their_lines(tmp_path: Path) -> None:
     assert [document.text for document in read_back(planned)] == ["가\n나\n다", "라"]
 
 
+def test_fields_that_every_chunk_would_carry_have_a_limit(tmp_path: Path) -> None:
+    """A document whose fields are larger than many a text is left out, with what to do; the others are indexed."""
+    large = json.dumps({"id": 1, "text": "글", "내용": "가" * 100_000})
+    planned = plan(write(tmp_path / "a.jsonl", large, line(2)), max_line_bytes=1 << 20)
+    assert faults(planned.rejections) == [(1, "fields_too_large")]
+    assert "--text-field" in planned.rejections[0].detail
+    assert [span.documents for span in planned.spans] == [1]
+
+
+def test_too_many_faults_are_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is something else than its suffix says is one rejection, which tells what was found in it."""
+    monkeypatch.setattr(planner, "_MAX_FAULTS_IN_FILE", 20)
+    other = write(tmp_path / "a.jsonl", line(1), *["-- no JSON"] * 50)
+    planned = plan(other, write(tmp_path / "b.jsonl", line(1)))
+    assert [document.id for document in read_back(planned)] == ["1"]
+    assert faults(planned.rejections) == [(0, "unknown_format")]
+    assert "50 records" in planned.rejections[0].detail
+
+
+def test_a_file_that_changes_while_it_is_read_is_left_out(tmp_path: Path) -> None:
+    """Its lines may be those of two versions."""
+    path = write(tmp_path / "a.jsonl", line(1))
+    calls = 0
+
+    def write_again() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first time the file has not been opened yet
+            write(path, line(1), line(2))
+
+    planned = plan(path, check_lease=write_again)
+    assert (planned.spans, faults(planned.rejections)) == ([], [(0, "changed_while_read")])
+
+
 def test_a_lost_lease_ends_the_planning(tmp_path: Path) -> None:
     """A planner that another one replaced stops reading."""
 
@@ -284,6 +323,14 @@ def test_only_so_many_fields_are_indexed() -> None:
 # The property that everything rests on
 
 
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    """One ledger for all that is tried."""
+    opened = Ledger("sqlite://")
+    yield opened
+    opened.close()
+
+
 json_lines = st.one_of(
     st.builds(line, st.integers(0, 30), st.text(max_size=30)),
     st.builds(line, st.text(max_size=4), st.sampled_from(["글", "두\n줄", "가" * MAX_LINE_BYTES])),
@@ -305,16 +352,10 @@ def first_of_each_id(lines: list[bytes]) -> list[tuple[int, str]]:
         except ValueError:
             continue
         if len(content) < MAX_LINE_BYTES and isinstance(value, dict) and "id" in value:
-            document_id, text = plain(str(value["id"])), plain(str(value["text"]))
+            document_id, text = clean(str(value["id"])), clean(str(value["text"]))
             if document_id and text:
                 found.setdefault(document_id, number)
     return sorted((number, document_id) for document_id, number in found.items())
-
-
-def plain(text: str) -> str:
-    from kosearch.text import clean
-
-    return clean(text)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -326,14 +367,14 @@ def plain(text: str) -> str:
     suffix=st.sampled_from(["", ".zst", ".gz"]),
 )
 def test_a_plan_read_back_gives_each_document_once_in_order(
-    lines: list[bytes], line_end: bytes, documents: int, size: int, suffix: str, tmp_path: Path
+    lines: list[bytes], line_end: bytes, documents: int, size: int, suffix: str, tmp_path: Path, ledger: Ledger
 ) -> None:
     """Whatever the partition size and the faults, the spans hold exactly the documents of the file."""
     content = line_end.join(lines)
     compress = {"": bytes, ".zst": zstandard.compress, ".gz": gzip.compress}[suffix]
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(compress(content))
-    planned = plan(path, partition_documents=documents, partition_bytes=size)
+    planned = plan(path, known_ledger=ledger, partition_documents=documents, partition_bytes=size)
     expected = [document_id for _, document_id in first_of_each_id(content.split(b"\n"))]
     assert [document.id for document in read_back(planned)] == expected
 
@@ -341,13 +382,13 @@ def test_a_plan_read_back_gives_each_document_once_in_order(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=st.lists(csv_rows, max_size=12), documents=st.integers(1, 5), size=st.sampled_from([1, 60, 1 << 20]))
 def test_the_partition_size_does_not_change_what_a_table_holds(
-    rows: list[bytes], documents: int, size: int, tmp_path: Path
+    rows: list[bytes], documents: int, size: int, tmp_path: Path, ledger: Ledger
 ) -> None:
     """Quotes, line breaks in them and faults included: cut small or not at all, the documents are the same."""
     path = tmp_path / "a.csv"
     path.write_bytes(b"\n".join([b"id,text", *rows]))
-    whole = plan(path)
-    cut = plan(path, partition_documents=documents, partition_bytes=size)
+    whole = plan(path, known_ledger=ledger)
+    cut = plan(path, known_ledger=ledger, partition_documents=documents, partition_bytes=size)
     assert read_back(cut) == read_back(whole)
     assert cut.rejections == whole.rejections
 

@@ -45,6 +45,11 @@ def names(plan: StackPlan) -> list[str]:
     return [process.name for process in plan.processes]
 
 
+def arguments_of(name: str, data_dir: Path) -> tuple[str, ...]:
+    """Return the command line of a process."""
+    return next(each.arguments for each in plan_stack(settings(data_dir)).processes if each.name == name)
+
+
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     """A port on which something listens."""
@@ -54,7 +59,7 @@ def taken_port() -> Iterator[int]:
 
 def test_everything_runs_when_nothing_is_named(data_dir: Path) -> None:
     """Neighbours start before those who need them."""
-    assert names(plan_stack(settings(data_dir))) == ["broker", "store", "encoder", "worker"]
+    assert names(plan_stack(settings(data_dir))) == ["broker", "store", "encoder", "worker", "online"]
 
 
 @pytest.mark.parametrize(
@@ -184,10 +189,19 @@ def test_the_directory_of_a_moved_socket_is_for_its_user_only(tmp_path: Path) ->
         moved.rmdir()
 
 
-def test_the_worker_is_started_as_a_person_would(data_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["worker", "online"])
+def test_the_workers_are_started_as_a_person_would(name: str, data_dir: Path) -> None:
     """`celery -A indexer_worker worker`, with this Python."""
-    arguments = plan_stack(settings(data_dir)).processes[-1].arguments
+    arguments = arguments_of(name, data_dir)
     assert arguments[:6] == (sys.executable, "-m", "celery", "-A", "indexer_worker", "worker")
+
+
+def test_pushed_documents_have_a_worker_of_their_own(data_dir: Path) -> None:
+    """Each of the two workers takes from its queue alone, under a name of its own."""
+    options = {name: arguments_of(name, data_dir) for name in ("worker", "online")}
+    queues = {name: each[each.index("--queues") + 1] for name, each in options.items()}
+    assert queues == {"worker": "kosearch", "online": "kosearch.online"}
+    assert len({each[each.index("--hostname") + 1] for each in options.values()}) == 2
 
 
 def test_planning_starts_nothing(data_dir: Path) -> None:
