@@ -13,7 +13,6 @@ import random
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import psutil
+from index_stack import KOSEARCH, up
 from qdrant_client import QdrantClient
 from report import print_report
 
@@ -31,7 +31,6 @@ from kosearch.jobs import JobProgress, SourceFields
 from kosearch.settings import load_settings
 from kosearch.stack import read_stack
 
-_KOSEARCH = str(Path(sysconfig.get_path("scripts")) / "kosearch")
 _COLLECTION = "chaos"
 _PARTS = ("worker", "store", "broker", "encoder", "supervisor")
 # Rows of length 1: what float32 loses in batches of another shape.
@@ -84,20 +83,14 @@ def _copy(source: Path, target: Path, documents: int) -> None:
 def _run(
     source: Path, data_dir: Path, fields: SourceFields, victims: list[str], dice: random.Random
 ) -> tuple[JobProgress, dict[str, tuple[bytes, "np.typing.NDArray[np.float32]"]]]:
-    _up(data_dir)
+    up(data_dir)
     try:
         with Client(load_settings(data_dir).encoder) as client:
             job_id = client.submit_job(_COLLECTION, [source], fields)
         progress = _watch(data_dir, job_id, list(victims), dice)
         return progress, _points(data_dir)
     finally:
-        subprocess.run([_KOSEARCH, "down", "--data-dir", str(data_dir)], check=True, stdout=sys.stderr)
-
-
-def _up(data_dir: Path) -> None:
-    ports = {"KOSEARCH_ENCODER__ADDRESS": "127.0.0.1:0", "KOSEARCH_STORE__PORT": "0"}
-    up = [_KOSEARCH, "up", "--detach", "--data-dir", str(data_dir)]
-    subprocess.run(up, check=True, env={**os.environ, **ports}, stdout=sys.stderr)
+        subprocess.run([KOSEARCH, "down", "--data-dir", str(data_dir)], check=True, stdout=sys.stderr)
 
 
 def _watch(data_dir: Path, job_id: str, victims: list[str], dice: random.Random) -> JobProgress:
@@ -132,7 +125,7 @@ def _kill(data_dir: Path, part: str) -> None:
     processes = [psutil.Process(state.pid) for state in stack.processes if psutil.pid_exists(state.pid)]
     os.kill(stack.pid, signal.SIGKILL)
     psutil.wait_procs(processes, timeout=60)
-    _up(data_dir)
+    up(data_dir)
 
 
 def _points(data_dir: Path) -> dict[str, tuple[bytes, "np.typing.NDArray[np.float32]"]]:
