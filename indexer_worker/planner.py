@@ -52,7 +52,7 @@ class PlanBook(Protocol):
     def documents_of_file(self, file_id: int) -> Iterator[str]: ...
     def add(self, spans: Sequence[PlannedSpan], rejections: Sequence[Rejection], unchanged: int) -> None: ...
     def remove(self, file_id: int, document_ids: Sequence[str]) -> None: ...
-    def forget_file(self, file_id: int) -> None: ...
+    def call_gone(self, file_id: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -136,7 +136,9 @@ class _Planner:
         """Plan a file; what is wrong with it as a whole becomes one rejection."""
         try:
             source = source_of(file.path)
-            signature = signature_of(self._signature, orjson.dumps(self._job.fields).decode(), file.name)
+            # Who wants equal content once has the contents of all files looked at, also of those stored before.
+            options = ("unique",) if self._job.options.drops_duplicates else ()
+            signature = signature_of(self._signature, orjson.dumps(self._job.fields).decode(), file.name, *options)
             known = self._book.known_file(str(file.path))
             if known and not self._job.options.rereads and _is_as_it_was(known, source, signature):
                 self._keep(known)
@@ -200,7 +202,7 @@ class _Planner:
             path = Path(known.path)
             if not self._scratch.has_path(known.path) and any(pattern.matches(path) for pattern in complete):
                 self._plan_removals(known.id)
-                self._book.forget_file(known.id)
+                self._book.call_gone(known.id)
 
     def _reject_whole(self, fault: Fault) -> None:
         self._scratch.forget_documents(fault.path)
@@ -240,10 +242,9 @@ class _Planner:
                 verdicts.append(_duplicate(path, document, place))
                 continue
             first[document.id] = each.record.line
-            if _is_stored(before, document_digest(document, self._signature), file_id):
-                verdicts.append(_Verdict(is_unchanged=True))
-            else:
-                verdicts.append(_Verdict())
+            is_unchanged = _is_stored(before, document_digest(document, self._signature), file_id)
+            verdicts.append(_Verdict(is_unchanged=is_unchanged))
+            if self._job.options.drops_duplicates:
                 wanted.append((content_digest(document), document.id))
         self._scratch.add_documents(str(path), first.items())
         return self._without_equal_content(found, verdicts, wanted)
@@ -257,7 +258,7 @@ class _Planner:
     def _without_equal_content(
         self, found: Sequence["_Found"], verdicts: list["_Verdict"], wanted: list[tuple[bytes, str]]
     ) -> list["_Verdict"]:
-        if not self._job.options.drops_duplicates or not wanted:
+        if not wanted:
             return verdicts
         taken = self._book.claim_contents(wanted)
         return [

@@ -231,7 +231,7 @@ class Client:
             return self._index.RetryJob(request, **self._call()).job_id
 
     def find_document(self, name: str) -> tuple[list[StoredDocument], list[tuple[str, Rejection]]]:
-        """Return where a document is stored, and what was wrong with it or a file: (job id, rejection), newest first."""
+        """Return where a document is stored, and faults of it, or of a file, as (job id, rejection), newest first."""
         with self._translated():
             reply = self._index.FindDocument(index_pb2.FindDocumentRequest(name=name), **self._call())
         return (
