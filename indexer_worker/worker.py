@@ -26,6 +26,8 @@ _log = structlog.get_logger()
 _REMOVED_AT_ONCE = 1000
 # A smaller job leaves the vector index to be built as the store sees fit.
 _BULK_SPANS = 20
+# So often the store has to have too little before it is not believed.
+_COUNTS = 3
 _AWAY = (UnavailableError, OverloadedError)
 
 
@@ -159,8 +161,9 @@ class Worker:
         self._store.check_version()
         writer = self._ledger.plan_writer(job, owner)
         writer.begin()
-        points = self._store.count(job.collection) if served.has_collection(job.collection) else 0
-        self._forget_what_is_lost(job, writer, points)
+        exists = served.has_collection(job.collection)
+        self._forget_what_is_lost(job, writer, exists=exists)
+        points = self._store.count(job.collection) if exists else 0
         retried = None
         if job.options.retries:
             retried = self._ledger.rejected_paths(job.options.retries, job.options.retry_reason)
@@ -175,16 +178,17 @@ class Worker:
         _log.info("job.planned", job=job.id, partitions=len(partitions), **_counts(planned))
         return partitions
 
-    def _forget_what_is_lost(self, job: Job, writer: PlanWriter, points: int) -> None:
+    def _forget_what_is_lost(self, job: Job, writer: PlanWriter, *, exists: bool) -> None:
         """Do not believe the ledger when the store has less: it was deleted, or put back from an older copy."""
-        if points >= writer.stored_chunks():
-            return
-        # Pushed documents may have changed it between the two counts.
-        points = self._store.count(job.collection) if points else 0
-        chunks = writer.stored_chunks()
-        if points < chunks:
-            _log.warning("collection.lost_points", job=job.id, collection=job.collection, points=points, chunks=chunks)
-            writer.forget_documents()
+        for _ in range(_COUNTS):
+            # Before and after: what is pushed or deleted meanwhile is in one of the two.
+            before = writer.stored_chunks()
+            points = self._store.count(job.collection) if exists else 0
+            chunks = min(before, writer.stored_chunks())
+            if points >= chunks:
+                return
+        _log.warning("collection.lost_points", job=job.id, collection=job.collection, points=points, chunks=chunks)
+        writer.forget_documents()
 
     def _finish(self, job: Job, owner: str, lease: Lease) -> None:
         """Remove what left its source, and build the index."""

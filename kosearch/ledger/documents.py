@@ -32,7 +32,7 @@ class DocumentVersion:
 class KnownDocument:
     """What the ledger knows of a document. `file_id` None: it was pushed; `job_number`: whose version it is.
 
-    chunks: 0 for one that was deleted, or was about to be stored for the first time
+    chunks: 0 for one that was deleted or is uncertain
     """
 
     digest: bytes
@@ -108,8 +108,7 @@ def begin_documents(
     stored as they should be. Newer versions stay.
     """
     rows = [_row(collection, name, file_id, _UNCERTAIN, job_number, 0) for name in document_ids]
-    # The chunks of the former version count as long as they are not known to be gone.
-    _upsert(session, rows, ("file_id", "digest", "job_number"))
+    _upsert(session, rows, ("file_id", "digest", "job_number", "chunks"))
 
 
 def record_documents(
@@ -138,20 +137,20 @@ def distrust_documents(session: orm.Session, collection: int, document_ids: Sequ
         of_these = sa.update(DocumentRow).where(
             DocumentRow.collection_id == collection, DocumentRow.key.in_(some), DocumentRow.digest != _DELETED
         )
-        session.execute(of_these.values(digest=_UNCERTAIN).execution_options(synchronize_session=False))
+        session.execute(of_these.values(digest=_UNCERTAIN, chunks=0).execution_options(synchronize_session=False))
         files = sa.select(DocumentRow.file_id).where(DocumentRow.collection_id == collection, DocumentRow.key.in_(some))
         incomplete = sa.update(FileRow).where(FileRow.id.in_(files)).values(is_complete=False)
         session.execute(incomplete.execution_options(synchronize_session=False))
 
 
 def forget_documents(session: orm.Session, collection: int) -> None:
-    """Forget all documents of a collection that the store has lost."""
-    for table in (DocumentRow, ContentRow):
-        session.execute(sa.delete(table).where(table.collection_id == collection))
+    """Believe nothing of what is said to be stored, because the store has lost some. What is deleted stays deleted."""
+    of_collection = sa.update(DocumentRow).where(DocumentRow.collection_id == collection, is_there())
+    session.execute(of_collection.values(digest=_UNCERTAIN, chunks=0).execution_options(synchronize_session=False))
 
 
 def stored_chunks(session: orm.Session, collection: int) -> int:
-    """Return the number of chunks that the documents of a collection have together."""
+    """Return the number of chunks that are certainly stored; there may be more."""
     query = sa.select(sa.func.coalesce(sa.func.sum(DocumentRow.chunks), 0))
     return int(session.scalar(query.where(DocumentRow.collection_id == collection)) or 0)
 

@@ -27,7 +27,7 @@ from kosearch.ledger.rows import (
     rejection_values,
     write_job,
 )
-from kosearch.ledger.tables import DocumentRow, FileRow, JobRow, PartitionRow, RejectionRow, RemovalRow
+from kosearch.ledger.tables import GONE, DocumentRow, FileRow, JobRow, PartitionRow, RejectionRow, RemovalRow
 
 _ROWS_AT_ONCE = 5000
 
@@ -76,7 +76,7 @@ class PlanWriter:
                 session.execute(sa.delete(table).where(table.job_number == self._job.number))
 
     def stored_chunks(self) -> int:
-        """Return how many chunks of the collection's documents the store should have."""
+        """Return how many chunks the store should have at least."""
         with self._database.session() as session:
             return stored_chunks(session, self._collection)
 
@@ -191,18 +191,12 @@ class PlanWriter:
             if values:
                 session.execute(sa.insert(RemovalRow), values)
 
-    def forget_file(self, file_id: int) -> None:
-        """Forget a file that is gone.
-
-        As long as documents of it are there, it is known, for a plan that comes to nothing, and read when it is back.
-        """
+    def call_gone(self, file_id: int) -> None:
+        """Write down that a file is gone; its row goes with its documents, at the end of the job."""
         with self._database.session() as session:
-            self._checked_row(session)
-            has_documents = sa.exists().where(
-                DocumentRow.collection_id == self._collection, DocumentRow.file_id == file_id, is_there()
-            )
-            session.execute(sa.delete(FileRow).where(FileRow.id == file_id, ~has_documents))
-            session.execute(sa.update(FileRow).where(FileRow.id == file_id).values(is_complete=False))
+            row = self._checked_row(session)
+            gone = {"job_number": row.number, "size": GONE, "is_complete": False}
+            session.execute(sa.update(FileRow).where(FileRow.id == file_id).values(gone))
 
     def finish(self, *, replaces: bool, builds_index: bool) -> list[int]:
         """Set the job running, see `kosearch.jobs.Job`. Returns the numbers of its partitions, in order."""

@@ -10,6 +10,7 @@ from kosearch.job_states import JobStatus, Lease, PartitionStatus, settle_job
 from kosearch.jobs import Job, JobOptions, JobState, Partition, PartitionState, Rejection, Source, SourceFields, Span
 from kosearch.ledger.documents import was_deleted
 from kosearch.ledger.tables import (
+    GONE,
     CollectionRow,
     DocumentRow,
     FileRow,
@@ -174,15 +175,22 @@ def _write_lease(row: LeaseColumns, lease: Lease) -> None:
 
 
 def _complete_files(session: orm.Session, job_number: int) -> None:
-    """Call the files complete that the job read, but for those of which something may go in another time."""
+    """Call the files complete that the job read, but for those of which something may go in another time.
+
+    Those that it found gone are forgotten.
+    """
     session.flush()
     may_pass = sa.exists().where(
         RejectionRow.job_number == job_number,
         RejectionRow.path == FileRow.path,
         RejectionRow.reason.not_in(LASTING_REASONS),
     )
-    query = sa.update(FileRow).where(FileRow.job_number == job_number, ~may_pass).values(is_complete=True)
-    session.execute(query.execution_options(synchronize_session=False))
+    of_job = FileRow.job_number == job_number
+    for query in (
+        sa.delete(FileRow).where(of_job, FileRow.size == GONE),
+        sa.update(FileRow).where(of_job, ~may_pass).values(is_complete=True),
+    ):
+        session.execute(query.execution_options(synchronize_session=False))
 
 
 def _forget_old_deletions(session: orm.Session, row: JobRow) -> None:

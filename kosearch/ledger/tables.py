@@ -118,6 +118,10 @@ class RejectionRow(Base):
     __table_args__ = (sa.Index("rejections_by_place", "job_number", "path", "line"),)
 
 
+# In place of the size of a file that is there no more.
+GONE = -1
+
+
 class FileRow(Base):
     """A file of a collection's sources, as the last job that read it found it.
 
