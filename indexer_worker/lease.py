@@ -35,7 +35,7 @@ class LeaseKeeper:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise LeaseLostError once another worker has the lease, or may have: a machine can stand still for a while."""
+        """Raise LeaseLostError once another worker has the lease, or may have it: a machine can stand still."""
         if self._is_lost.is_set() or time.monotonic() > self._held_until:
             raise LeaseLostError("the lease was lost to another worker, which finishes the work")
 
