@@ -55,6 +55,7 @@ class Collection:
     # Ids whose points differ, or may, from those given to the builder of the next shard; None: nobody keeps track.
     changed: set[PointId] | None = None
     _successor: edge.EdgeShard | None = None
+    _successor_slots: int = 0
     _unindexed_slots: int = 0
     _sealed: set[str] = field(default_factory=set)
     _syncing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -187,6 +188,7 @@ class Collection:
         """
         assert self.changed is not None
         self._successor = load_shard(self.directory / shard_name)
+        self._successor_slots = 0
         try:
             while self.changed or self.changed is None:
                 if self.changed is None or self.is_closed:
@@ -221,7 +223,7 @@ class Collection:
     def _swap(self, successor: edge.EdgeShard, shard_name: str) -> Path:
         old, old_directory = self.shard, self.shard_directory
         self.shard, self.shard_name = successor, shard_name
-        self._unindexed_slots = _slots_without_index(self.shard_directory)
+        self._unindexed_slots = self._successor_slots  # not in the files yet
         self.unflushed_points = 1
         self.durable = self.written
         self._sealed = set()
@@ -242,6 +244,7 @@ class Collection:
             gone = list(set(ids) - {point.id for point in points})
             if points:
                 self._successor.update(edge.UpdateOperation.upsert_points(points))
+                self._successor_slots += len(points)
             if gone:
                 self._successor.update(edge.UpdateOperation.delete_points(gone))
         except BaseException as error:

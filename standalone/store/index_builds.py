@@ -65,20 +65,17 @@ class IndexBuilds:
         began_s = time.monotonic()
         _log.info("index.started", collection=collection.name, points=collection.shard.info().points_count)
         try:
-            await self._build(collection)
+            indexed = await self._build(collection)
         except BaseException as error:
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
             _note_failure(collection, error if isinstance(error, StoreError) else from_engine(error))
         else:
-            _log.info(
-                "index.built",
-                collection=collection.name,
-                indexed=collection.shard.info().indexed_vectors_count,
-                took_s=round(time.monotonic() - began_s, 1),
-            )
+            took_s = round(time.monotonic() - began_s, 1)
+            _log.info("index.built", collection=collection.name, indexed=indexed, took_s=took_s)
 
-    async def _build(self, collection: Collection) -> None:
+    async def _build(self, collection: Collection) -> int:
+        """Build and take over. Returns the number of vectors in the index."""
         self._collections.require_room(extra_bytes=int(_ROOM_FACTOR * _segment_bytes(collection)))
         built = self._collections.scratch / uuid.uuid4().hex
         collection.changed = set()
@@ -91,6 +88,7 @@ class IndexBuilds:
             built = collection.directory / name
             sync_directory(collection.directory)
             built = await collection.take_over(name)
+            return collection.shard.info().indexed_vectors_count
         finally:
             collection.changed = None
             collection.is_building = False
@@ -129,13 +127,22 @@ class IndexBuilds:
             if records:
                 process.stdin.write(framed(encode_page(records)))
             took_s = time.monotonic() - began_s
-            await process.stdin.drain()
+            await self._drain(collection, process.stdin)
             # At least half of the time is for who searches and writes.
             await asyncio.sleep(took_s)
             if offset is None:
                 break
         process.stdin.write(framed(LAST_FRAME))
-        await process.stdin.drain()
+        await self._drain(collection, process.stdin)
+
+    async def _drain(self, collection: Collection, stream: asyncio.StreamWriter) -> None:
+        """Wait until the builder takes more, as long as that is of use."""
+        while True:
+            try:
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    return await stream.drain()
+            except TimeoutError:
+                self._require_use(collection)
 
     def _require_use(self, collection: Collection) -> None:
         """Raise when the build is of no use any more, or does harm."""
