@@ -142,9 +142,11 @@ class Worker:
         except _AWAY as error:
             log.warning("partition.postponed", error=str(error))
             self._give_back(partial(self._ledger.release_partition, partition_id, owner, str(error)))
+            self._repair(partition, written)  # the job may have been cancelled, and nobody comes back to it
         except KosearchError as error:
             log.error("job.failed", error=str(error))
             self._ledger.fail_job(partition.job.id, str(error))
+            self._repair(partition, written)
         else:
             log.info(
                 "partition.indexed",
@@ -213,7 +215,7 @@ class Worker:
                 _log.info("partition.overtaken", partition=partition.id)
 
     def _repair(self, partition: Partition, written: set[str]) -> None:
-        """See to it that what was written without a lease hides nothing newer."""
+        """See to it that what was written of a partition that was not finished hides nothing newer."""
         try:
             newer = self._ledger.newer_documents(partition.job, sorted(written))
             deleted = [document.document_id for document in newer if document.is_deleted]
