@@ -1,5 +1,6 @@
 """Protobuf to Edge and back, without a shard."""
 
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from qdrant_client import grpc as pb
 
 from standalone.store.errors import InvalidArgumentError, UnsupportedError
+from standalone.store.index_policy import DEFAULT_THRESHOLD_KIB
 from standalone.store.translation import filters, points, schemas, values
 from standalone.store.translation.points import VectorSpace
 from standalone.store.translation.support import ALWAYS_TRUE, require_supported
@@ -289,3 +291,43 @@ class TestSchemas:
     def test_index_that_is_refused(self, message: pb.CreateFieldIndexCollection, error: type[Exception]) -> None:
         with pytest.raises(error):
             schemas.index_from_pb(message)
+
+
+class TestIndexing:
+    def test_threshold_of_a_collection_that_nobody_asked_of(self) -> None:
+        assert schemas.indexing_threshold_kib(creation()) == DEFAULT_THRESHOLD_KIB
+
+    def test_threshold_is_merged_into_a_copy_and_0_is_a_threshold(self) -> None:
+        before = creation()
+        after = schemas.merge_optimizers(before, pb.OptimizersConfigDiff(indexing_threshold=0))
+        kept = schemas.merge_optimizers(after, pb.OptimizersConfigDiff())
+        assert [schemas.indexing_threshold_kib(each) for each in (after, kept)] == [0, 0]
+        assert not before.HasField("optimizers_config")
+
+    def test_other_optimizer_settings_are_refused(self) -> None:
+        with pytest.raises(UnsupportedError, match="max_segment_size"):
+            schemas.merge_optimizers(creation(), pb.OptimizersConfigDiff(max_segment_size=1))
+
+    @pytest.mark.parametrize(
+        ("index", "status"),
+        [
+            (schemas.IndexStatus(5, is_wanted=False), pb.CollectionStatus.Green),
+            (schemas.IndexStatus(5, is_wanted=True), pb.CollectionStatus.Yellow),
+            (schemas.IndexStatus(5, is_wanted=True, problem="full"), pb.CollectionStatus.Red),
+        ],
+    )
+    def test_status_tells_how_far_the_index_is(self, index: schemas.IndexStatus, status: int) -> None:
+        told = schemas.collection_info_to_pb(creation(), shard_info(points=20, indexed=20), index)
+        assert (told.status, told.optimizer_status.error) == (status, index.problem)
+        assert told.indexed_vectors_count == 15
+
+    def test_no_more_is_indexed_than_the_engine_says(self) -> None:
+        told = schemas.collection_info_to_pb(
+            creation(), shard_info(points=20, indexed=0), schemas.IndexStatus(0, False)
+        )
+        assert told.indexed_vectors_count == 0
+
+
+def shard_info(points: int, indexed: int) -> Any:
+    """Return what the engine tells of a shard."""
+    return SimpleNamespace(points_count=points, indexed_vectors_count=indexed, segments_count=2, payload_schema={})
