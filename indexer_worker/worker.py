@@ -15,7 +15,14 @@ import structlog
 
 from indexer_worker.indexer import ChunkStore, Indexer
 from indexer_worker.planner import Planned, plan_job
-from kosearch.errors import KosearchError, LeaseLostError, OutdatedError, OverloadedError, UnavailableError
+from kosearch.errors import (
+    KosearchError,
+    LeaseLostError,
+    NotFoundError,
+    OutdatedError,
+    OverloadedError,
+    UnavailableError,
+)
 from kosearch.jobs import Job, JobState, Partition
 from kosearch.ledger import Ledger, PartitionResult, PlanWriter
 from kosearch.settings import WorkerSettings
@@ -99,7 +106,11 @@ class Worker:
     def advance(self, job_id: str) -> None:
         """Plan a job and send its partitions, or do what is left behind the last of them."""
         owner, lease_s = self._new_owner(), self._settings.lease_s
-        job = self._ledger.claim_job(job_id, owner, lease_s, self._settings.max_attempts)
+        try:
+            job = self._ledger.claim_job(job_id, owner, lease_s, self._settings.max_attempts)
+        except NotFoundError as error:
+            _log.info("job.unknown", error=str(error))  # the task outlived its ledger
+            return
         if job is None:
             return
         log = _log.bind(job=job_id, collection=job.collection)

@@ -12,7 +12,7 @@ from encoder_service import dispatcher as dispatcher_module
 from encoder_service.dispatcher import Dispatcher
 from kosearch.errors import UnavailableError
 from kosearch.jobs import Source, SourceFields, Span
-from kosearch.ledger import Ledger
+from kosearch.ledger import Ledger, PlannedSpan
 
 
 @dataclass
@@ -21,6 +21,7 @@ class FakeQueue:
 
     jobs: list[str] = field(default_factory=list)
     partitions: list[int] = field(default_factory=list)
+    online: list[int] = field(default_factory=list)
     tasks_waiting: int = 0
     is_away: bool = False
 
@@ -32,9 +33,9 @@ class FakeQueue:
         self._answer()
         self.jobs.append(job_id)
 
-    def send_partitions(self, partition_ids: Iterable[int]) -> None:
+    def send_partitions(self, partition_ids: Iterable[int], *, is_online: bool = False) -> None:
         self._answer()
-        self.partitions += partition_ids
+        (self.online if is_online else self.partitions).extend(partition_ids)
 
     def _answer(self) -> None:
         if self.is_away:
@@ -72,16 +73,23 @@ def dispatcher(ledger: Ledger, queue: FakeQueue) -> Dispatcher:
     return Dispatcher(ledger, fake)
 
 
-def submit(ledger: Ledger) -> str:
-    return ledger.create_job("laws", [Path("/a.jsonl")], SourceFields())
+def submit(ledger: Ledger, collection: str = "laws") -> str:
+    return ledger.create_job(collection, [Path("/a.jsonl")], SourceFields())
 
 
 def planned(ledger: Ledger, partitions: int) -> list[int]:
-    job_id = submit(ledger)
-    ledger.claim_job(job_id, "planner", 10, 3)
+    """Submit and plan a job on a collection of its own."""
+    job = ledger.claim_job(submit(ledger, "planned"), "planner", 10, 3)
+    assert job is not None
+    writer = ledger.plan_writer(job, "planner")
     source = Source(Path("/a.jsonl"), 1, 1)
-    spans = [Span(source, n, n + 1, n + 1, n + 1, 1) for n in range(partitions)]
-    return ledger.save_plan(job_id, "planner", spans, [], replaces=False)
+    file_id = writer.open_file(source, "signature")
+    writer.add([PlannedSpan(Span(source, n, n + 1, n + 1, n + 1, 1), file_id) for n in range(partitions)], [], 0)
+    return writer.finish(replaces=False, builds_index=False)
+
+
+def push(ledger: Ledger) -> int:
+    return ledger.push_documents("laws", b'{"id": "p", "text": "x", "title": ""}', 1)[1]
 
 
 def test_what_was_just_sent_is_left_alone(dispatcher: Dispatcher, ledger: Ledger, queue: FakeQueue) -> None:
@@ -113,6 +121,40 @@ def test_nothing_is_sent_while_tasks_wait(
     assert dispatcher.dispatch() == 0
     queue.tasks_waiting = 0
     assert dispatcher.dispatch() == 1
+
+
+def test_pushed_documents_are_sent_past_the_tasks_that_wait(
+    dispatcher: Dispatcher, ledger: Ledger, queue: FakeQueue, clock: Clock
+) -> None:
+    """They have a queue of their own, whatever waits in the other one."""
+    partition = push(ledger)
+    planned(ledger, 2)
+    clock.now += 6
+    queue.tasks_waiting = 1
+    assert dispatcher.dispatch() == 1
+    assert (queue.online, queue.partitions) == ([partition], [])
+
+
+def test_pushed_documents_that_were_just_sent_are_left_alone(
+    dispatcher: Dispatcher, ledger: Ledger, queue: FakeQueue
+) -> None:
+    """The service sends them itself."""
+    push(ledger)
+    assert (dispatcher.dispatch(), queue.online) == (0, [])
+
+
+def test_jobs_on_one_collection_are_sent_one_after_the_other(
+    dispatcher: Dispatcher, ledger: Ledger, queue: FakeQueue, clock: Clock
+) -> None:
+    """The next one is sent once the one before it has ended."""
+    first, second = submit(ledger), submit(ledger)
+    clock.now += 6
+    dispatcher.dispatch()
+    assert queue.jobs == [first]
+    ledger.cancel_job(first)
+    clock.now += 6
+    dispatcher.dispatch()
+    assert queue.jobs == [first, second]
 
 
 def test_a_large_job_is_sent_in_portions(

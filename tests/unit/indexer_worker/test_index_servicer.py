@@ -1,16 +1,20 @@
 """The edge of the Index service: what it refuses, records and reports. Real ledger, fake queue and store."""
 
-from collections.abc import Iterator
+import asyncio
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import orjson
 import pytest
 
 from encoder_service.index_servicer import IndexServicer
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
-from kosearch.jobs import Rejection, SourceFields
-from kosearch.ledger import Ledger
+from kosearch.jobs import JobState, Rejection, SourceFields
+from kosearch.ledger import DocumentVersion, Ledger, PartitionResult
 from kosearch.model_directory import ModelDirectory
 from protos.kosearch.v1 import index_pb2
 
@@ -21,6 +25,8 @@ CONTEXT: Any = None
 @dataclass
 class FakeQueue:
     sent: list[str] = field(default_factory=list)
+    partitions: list[int] = field(default_factory=list)
+    was_pushed: Event = field(default_factory=Event)
     is_away: bool = False
 
     def send_job(self, job_id: str) -> None:
@@ -28,11 +34,30 @@ class FakeQueue:
             raise UnavailableError("the broker is away")
         self.sent.append(job_id)
 
+    def send_partitions(self, partition_ids: Iterable[int], *, is_online: bool) -> None:
+        assert is_online
+        if self.is_away:
+            raise UnavailableError("the broker is away")
+        self.partitions += partition_ids
+        self.was_pushed.set()
+
 
 @dataclass
 class FakeStore:
     error: Exception | None = None
     deleted: list[tuple[str, list[str]]] = field(default_factory=list)
+    made: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    before_deletion: Callable[[], None] = int
+
+    def count(self, collection: str) -> int:
+        if self.error:
+            raise self.error
+        return 7
+
+    def ensure_collection(self, collection: str, *_: Any) -> None:
+        if self.error:
+            raise self.error
+        self.made.append((collection, dict(_[-1])))
 
     def check_collection(self, collection: str, dim: int, model_name: str, model_fingerprint: str) -> bool:
         assert (dim, model_name, model_fingerprint) == (MODEL.dim, MODEL.name, MODEL.fingerprint)
@@ -41,6 +66,7 @@ class FakeStore:
         return False
 
     def delete_documents(self, collection: str, document_ids: list[str]) -> int:
+        self.before_deletion()
         self.deleted.append((collection, document_ids))
         return 7
 
@@ -70,9 +96,31 @@ class Service:
     async def watch(self, job_id: str) -> list[index_pb2.WatchJobResponse]:
         return [reply async for reply in self.servicer.WatchJob(index_pb2.WatchJobRequest(job_id=job_id), CONTEXT)]
 
+    def finish(self, job_id: str, *rejections: Rejection) -> None:
+        """End a job that leaves these out."""
+        job = self.ledger.claim_job(job_id, "w", 10, 3)
+        assert job is not None
+        writer = self.ledger.plan_writer(job, "w")
+        writer.add([], rejections, 0)
+        writer.finish(replaces=False, builds_index=False)
+
+    async def push(self, *documents: index_pb2.Document, collection: str = "laws", wait: bool = False) -> Any:
+        request = index_pb2.PushDocumentsRequest(collection=collection, documents=documents, wait=wait)
+        return await self.servicer.PushDocuments(request, CONTEXT)
+
     async def first_progress(self, job_id: str) -> index_pb2.WatchJobResponse:
         replies = self.servicer.WatchJob(index_pb2.WatchJobRequest(job_id=job_id), CONTEXT)
         return await anext(replies)
+
+
+def as_rejection(reply: index_pb2.ListRejectionsResponse) -> Rejection:
+    return Rejection(reply.path, reply.line, reply.document_id, reply.reason, reply.detail, reply.documents)
+
+
+def document(document_id: str, text: str = "글", **fields: Any) -> index_pb2.Document:
+    made = index_pb2.Document(id=document_id, text=text)
+    made.fields.update(fields)
+    return made
 
 
 @pytest.fixture
@@ -200,12 +248,11 @@ async def test_an_unknown_job_is_not_found(service: Service) -> None:
 async def test_rejections_are_listed_as_recorded(service: Service) -> None:
     """Path, line, identifier, reason and detail reach the caller."""
     job_id = await service.submit("/a.jsonl")
-    service.ledger.claim_job(job_id, "w", 10, 3)
-    rejections = [Rejection("/a.jsonl", n, "민법-1", "empty_text", "빈 글") for n in (3, 4)]
-    service.ledger.save_plan(job_id, "w", [], rejections, replaces=False)
+    rejections = [Rejection("/a.jsonl", n, "민법-1", "empty_text", "빈 글", n) for n in (3, 4)]
+    service.finish(job_id, *rejections)
     request = index_pb2.ListRejectionsRequest(job_id=job_id)
     replies = [reply async for reply in service.servicer.ListRejections(request, CONTEXT)]
-    assert [Rejection(r.path, r.line, r.document_id, r.reason, r.detail) for r in replies] == rejections
+    assert [as_rejection(reply) for reply in replies] == rejections
 
 
 async def test_documents_are_deleted_by_the_identifier_they_were_stored_with(service: Service) -> None:
@@ -222,3 +269,204 @@ async def test_a_bad_deletion_is_refused(collection: str, count: int, service: S
     with pytest.raises(InvalidRequestError):
         await service.servicer.DeleteDocuments(request, CONTEXT)
     assert service.store.deleted == []
+
+
+async def test_a_deletion_is_written_down_before_it_is_done(service: Service) -> None:
+    """No worker that is at an older version brings the document back."""
+    job_id, partition_id = service.ledger.push_documents("laws", b'{"id": "a", "text": "x", "title": ""}', 1)
+    partition = service.ledger.claim_partition(partition_id, "w", 10, 3)
+    assert partition is not None
+    known: list[bool] = []
+
+    def look() -> None:
+        found = service.ledger.known_documents(partition.job, ["a"])
+        known.append(found["a"].is_deleted and found["a"].job_number > partition.job.number)
+
+    service.store.before_deletion = look
+    await service.servicer.DeleteDocuments(index_pb2.DeleteDocumentsRequest(collection="laws", ids=["a"]), CONTEXT)
+    assert known == [True]
+    assert service.ledger.progress(job_id).state is JobState.RUNNING
+
+
+async def test_nothing_is_written_down_for_a_collection_that_does_not_exist(service: Service) -> None:
+    """It is not found, and no job comes of it."""
+    service.store.error = NotFoundError("no such collection")
+    with pytest.raises(NotFoundError):
+        await service.servicer.DeleteDocuments(index_pb2.DeleteDocumentsRequest(collection="laws", ids=["a"]), CONTEXT)
+    assert service.ledger.jobs(10) == []
+
+
+# Listing, cancelling, retrying, finding
+
+
+async def test_options_of_a_job_are_recorded(service: Service) -> None:
+    """Workers find in the ledger what was wanted."""
+    request = index_pb2.SubmitJobRequest(paths=["/a.jsonl"], collection="laws", drops_duplicates=True, rereads=True)
+    job_id = (await service.servicer.SubmitJob(request, CONTEXT)).job_id
+    job = service.ledger.claim_job(job_id, "w", 10, 3)
+    assert job is not None
+    assert (job.options.drops_duplicates, job.options.rereads) == (True, True)
+
+
+async def test_several_fields_of_text_are_distinct(service: Service) -> None:
+    """Names with commas between them; each once, and none of them identifier or title."""
+    job = service.ledger.claim_job(await service.submit("/a.jsonl", text_field="issue,holding"), "w", 10, 3)
+    assert job is not None
+    assert job.fields.texts == ("issue", "holding")
+    with pytest.raises(InvalidRequestError, match="three fields"):
+        await service.submit("/a.jsonl", text_field="issue,title")
+
+
+async def test_the_newest_jobs_come_first(service: Service) -> None:
+    """With what was submitted, and how far they are."""
+    first = await service.submit("/a.jsonl")
+    service.clock.now += 5
+    second = await service.submit("/b", "/c", collection="news")
+    service.ledger.cancel_job(first)
+    reply = await service.servicer.ListJobs(index_pb2.ListJobsRequest(), CONTEXT)
+    assert [(job.job_id, job.collection, list(job.paths), job.created_at) for job in reply.jobs] == [
+        (second, "news", ["/b", "/c"], 1005.0),
+        (first, "laws", ["/a.jsonl"], 1000.0),
+    ]
+    states = [job.progress.state for job in reply.jobs]
+    assert states == [index_pb2.JOB_STATE_PENDING, index_pb2.JOB_STATE_CANCELLED]
+
+
+async def test_only_so_many_jobs_are_listed(service: Service) -> None:
+    """As many as are asked for, twenty by default, and never more than a message holds."""
+    for _ in range(25):
+        await service.submit("/a.jsonl")
+    replies = [
+        await service.servicer.ListJobs(index_pb2.ListJobsRequest(limit=limit), CONTEXT) for limit in (0, 3, 1000)
+    ]
+    assert [len(reply.jobs) for reply in replies] == [20, 3, 25]
+    with pytest.raises(InvalidRequestError, match="1,000"):
+        await service.servicer.ListJobs(index_pb2.ListJobsRequest(limit=1001), CONTEXT)
+
+
+async def test_a_job_is_cancelled_once(service: Service) -> None:
+    """An ended one is left as it is; an unknown one is not found."""
+    going, ended = await service.submit("/a.jsonl"), await service.submit("/b.jsonl", collection="news")
+    service.finish(ended)
+    replies = [
+        await service.servicer.CancelJob(index_pb2.CancelJobRequest(job_id=job_id), CONTEXT)
+        for job_id in (going, going, ended)
+    ]
+    cancelled, succeeded = index_pb2.JOB_STATE_CANCELLED, index_pb2.JOB_STATE_SUCCEEDED
+    assert [reply.state for reply in replies] == [cancelled, cancelled, succeeded]
+    with pytest.raises(NotFoundError, match="nonsense"):
+        await service.servicer.CancelJob(index_pb2.CancelJobRequest(job_id="nonsense"), CONTEXT)
+
+
+async def test_what_was_left_out_is_submitted_again(service: Service) -> None:
+    """The new job knows which one it retries, and for which reason; it is sent like any other."""
+    job_id = await service.submit("/a.jsonl", id_field="번호")
+    service.finish(job_id, Rejection("/a.jsonl", 0, "", "unreadable_file", "disk"))
+    request = index_pb2.RetryJobRequest(job_id=job_id, reason="unreadable_file")
+    retry = (await service.servicer.RetryJob(request, CONTEXT)).job_id
+    job = service.ledger.claim_job(retry, "w", 10, 3)
+    assert job is not None
+    assert (job.paths, job.fields.id) == ((Path("/a.jsonl"),), "번호")
+    assert (job.options.retries, job.options.retry_reason) == (job_id, "unreadable_file")
+    assert service.queue.sent == [job_id, retry]
+
+
+@pytest.mark.parametrize(("reason", "complaint"), [("", "wait until it has ended"), ("typo", "nothing")])
+async def test_a_retry_of_nothing_is_refused(reason: str, complaint: str, service: Service) -> None:
+    """While the job goes on, and when nothing was left out for this reason."""
+    job_id = await service.submit("/a.jsonl")
+    if reason:
+        service.finish(job_id, Rejection("/a.jsonl", 0, "", "unreadable_file", "disk"))
+    with pytest.raises(InvalidRequestError, match=complaint):
+        await service.servicer.RetryJob(index_pb2.RetryJobRequest(job_id=job_id, reason=reason), CONTEXT)
+    assert service.queue.sent == [job_id]
+
+
+@pytest.mark.parametrize("name", ["가-1", "/a.jsonl"])
+async def test_what_became_of_a_document_is_found(name: str, service: Service) -> None:
+    """By its identifier, however it is typed, or by the path of its file."""
+    job_id = await service.submit("/a.jsonl")
+    rejection = Rejection("/a.jsonl", 3, "가-1", "empty_text", "빈 글")
+    service.finish(job_id, rejection)
+    request = index_pb2.FindDocumentRequest(name=unicodedata.normalize("NFD", name))
+    reply = await service.servicer.FindDocument(request, CONTEXT)
+    (dead_letter,) = reply.dead_letters
+    assert (dead_letter.job_id, as_rejection(dead_letter.rejection)) == (job_id, rejection)
+
+
+async def test_a_deleted_document_is_found_as_deleted(service: Service) -> None:
+    """It has no chunks, and the job that is named is the deletion."""
+    service.ledger.delete_documents("laws", ["a"])
+    reply = await service.servicer.FindDocument(index_pb2.FindDocumentRequest(name="a"), CONTEXT)
+    (stored,) = reply.stored
+    (job,) = service.ledger.jobs(1)
+    assert (stored.collection, stored.document_id, stored.chunks, stored.job_id) == ("laws", "a", 0, job.id)
+
+
+# Pushing
+
+
+async def test_pushed_documents_go_to_the_queue_of_their_own(service: Service) -> None:
+    """As the lines of JSON that workers read; whole numbers are integers, as they were sent."""
+    reply = await service.push(document("가-1", "글", year=2023, rating=4.5, tags=[1, {"n": 2}]), document("b"))
+    assert reply.state == index_pb2.JOB_STATE_RUNNING
+    (number,) = service.queue.partitions
+    partition = service.ledger.claim_partition(number, "w", 10, 3)
+    assert partition is not None
+    assert partition.job.id == reply.job_id
+    assert [orjson.loads(line) for line in (partition.content or b"").splitlines()] == [
+        {"id": "가-1", "text": "글", "title": "", "year": 2023, "rating": 4.5, "tags": [1, {"n": 2}]},
+        {"id": "b", "text": "글", "title": ""},
+    ]
+    assert service.store.made == [("laws", {"year": "integer", "rating": "float"})]
+
+
+@pytest.mark.parametrize(
+    ("documents", "complaint"),
+    [
+        ([], "0 documents"),
+        ([document(str(n)) for n in range(1001)], "1001 documents"),
+        ([document("")], "1 to 512 bytes"),
+        ([document("가" * 171)], "1 to 512 bytes"),
+        ([document("a", " ")], "'a': its text is empty"),
+        ([document("a"), document("a ")], "'a' stands twice"),
+        ([document("a", title="x")], "'title' is no name"),
+        ([document("a", x="x" * 300_000)], "262,144 bytes"),
+    ],
+)
+async def test_a_bad_push_is_refused_and_nothing_recorded(
+    documents: list[index_pb2.Document], complaint: str, service: Service
+) -> None:
+    """Nothing of the call is stored: whoever pushes knows which documents are in."""
+    with pytest.raises(InvalidRequestError, match=complaint):
+        await service.push(*documents)
+    assert (service.ledger.jobs(10), service.store.made) == ([], [])
+
+
+@pytest.mark.parametrize("error", [ConflictError("another model"), UnavailableError("Qdrant is away")])
+async def test_a_push_into_a_collection_that_cannot_be_used_is_refused(error: Exception, service: Service) -> None:
+    """Nothing is recorded."""
+    service.store.error = error
+    with pytest.raises(type(error)):
+        await service.push(document("a"))
+    assert service.ledger.jobs(10) == []
+
+
+async def test_a_push_is_accepted_while_the_broker_is_away(service: Service) -> None:
+    """Recorded is accepted: the dispatcher sends it later."""
+    service.queue.is_away = True
+    await service.push(document("a"))
+    service.clock.now += 6
+    assert len(service.ledger.due_partitions(5, 10, is_push=True)) == 1
+
+
+async def test_whoever_waits_for_a_push_hears_of_its_end(service: Service) -> None:
+    """The answer comes when the documents are stored, or have become dead letters."""
+    waiting = asyncio.create_task(service.push(document("a"), wait=True))
+    assert await asyncio.to_thread(service.queue.was_pushed.wait, 10)
+    assert not waiting.done()
+    partition = service.ledger.claim_partition(service.queue.partitions[0], "w", 10, 3)
+    assert partition is not None
+    service.ledger.begin_documents(partition, ["a"])
+    service.ledger.finish_partition(partition.id, "w", PartitionResult(1, [DocumentVersion("a", b"1", 1)]))
+    assert (await asyncio.wait_for(waiting, 10)).state == index_pb2.JOB_STATE_SUCCEEDED
