@@ -63,6 +63,11 @@ class _Supervised:
         """Return its process id; 0 before it is started."""
         return self._process.pid if self._process else 0
 
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Start it, with its output appended to its log."""
         with self.log.open("ab") as output:
@@ -76,7 +81,8 @@ class _Supervised:
                 process_group=0,
                 preexec_fn=_die_with_parent,
             )
-        _log.info("process.started", name=self.spec.name, pid=self.pid)
+        with contextlib.suppress(OSError):
+            _log.info("process.started", name=self.spec.name, pid=self.pid)
 
     async def wait_ready(self) -> None:
         """Wait until it answers. Raises UnavailableError with the end of its log when it does not."""
@@ -99,7 +105,7 @@ class _Supervised:
 
     async def stop(self) -> None:
         """Stop it, by force when it takes too long."""
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None or not self.is_running:
             return
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
@@ -164,13 +170,28 @@ class _Supervisor:
             code = await process.wait_exit()
             failures = 0 if time.monotonic() - started > _STEADY_S else failures + 1
             pause_s = _RESTART_PAUSES_S[min(failures, len(_RESTART_PAUSES_S) - 1)]
-            _log.warning(
-                "process.died", name=process.spec.name, exit_code=code, restart_in_s=pause_s, log=str(process.log)
-            )
+            # On a full disk neither log nor address can be written, and all the more has the process to come back.
+            with contextlib.suppress(OSError):
+                _log.warning(
+                    "process.died", name=process.spec.name, exit_code=code, restart_in_s=pause_s, log=str(process.log)
+                )
             await asyncio.sleep(pause_s)
-            await process.start()
+            await self._start_again(process)
             process.restarts += 1
-            self._publish()
+
+    async def _start_again(self, process: _Supervised) -> None:
+        """Start a process and publish its address, however long it takes until there is room for that."""
+        while True:
+            try:
+                if not process.is_running:
+                    await process.start()
+                self._publish()
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    _log.error("process.not_restarted", name=process.spec.name, reason=str(error))
+                await asyncio.sleep(_RESTART_PAUSES_S[-1])
+            else:
+                return
 
     async def _wait_ready(self) -> None:
         await asyncio.gather(*(process.wait_ready() for process in self._processes))
