@@ -139,7 +139,8 @@ def distrust_documents(session: orm.Session, collection: int, document_ids: Sequ
         )
         session.execute(of_these.values(digest=_UNCERTAIN, chunks=0).execution_options(synchronize_session=False))
         files = sa.select(DocumentRow.file_id).where(DocumentRow.collection_id == collection, DocumentRow.key.in_(some))
-        incomplete = sa.update(FileRow).where(FileRow.id.in_(files)).values(is_complete=False)
+        # Nor does the job that read them, and goes on, call them complete when it ends.
+        incomplete = sa.update(FileRow).where(FileRow.id.in_(files)).values(is_complete=False, job_number=0)
         session.execute(incomplete.execution_options(synchronize_session=False))
 
 

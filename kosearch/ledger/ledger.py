@@ -540,13 +540,17 @@ class Ledger:
         They keep their numbers: what was pushed after them stays the newer version.
         """
         stored = [document for document in newer if not document.is_deleted]
-        distrust_documents(session, job.collection_id, [document.document_id for document in stored])
         for number in sorted({document.job_number for document in stored}):
             pusher = session.scalar(sa.select(JobRow).where(JobRow.number == number, JobRow.is_push).with_for_update())
             if pusher is not None:
                 write_job(session, pusher, job_states.JobStatus(JobState.RUNNING, job_states.Lease()))
+                # What it left out it leaves out again.
+                session.execute(sa.delete(RejectionRow).where(RejectionRow.job_number == number))
                 for row in session.scalars(sa.select(PartitionRow).where(PartitionRow.job_number == number)):
+                    row.rejected = 0
                     write_partition(row, job_states.PartitionStatus(PartitionState.PENDING, job_states.Lease()))
+        # Behind the locks of the jobs: their workers take those first, too.
+        distrust_documents(session, job.collection_id, [document.document_id for document in stored])
 
     def _drop_old_pushes(self, session: orm.Session) -> None:
         old = sa.select(JobRow.number).where(JobRow.is_push, JobRow.ended_at < self._clock() - _KEEP_PUSHED_S)

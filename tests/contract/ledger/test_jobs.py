@@ -96,7 +96,7 @@ def test_a_dead_planners_job_goes_to_another(ledger: Ledger, clock: Clock) -> No
         late.forget_documents,
         lambda: late.add([], [rejection(1)], 0),
         lambda: late.remove(file_id, ["가"]),
-        lambda: late.forget_file(file_id),
+        lambda: late.call_gone(file_id),
         lambda: late.open_file(spans(1)[0].source, ""),
         lambda: late.finish(replaces=False, builds_index=False),
     ):

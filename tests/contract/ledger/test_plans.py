@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from kosearch.jobs import JobState, Rejection
 from kosearch.ledger import KnownFile, Ledger, PlannedSpan, PlanWriter
 from tests.contract.ledger.steps import (
@@ -206,28 +208,65 @@ def test_a_kept_file_repeats_it_after_a_job_that_was_cancelled(ledger: Ledger) -
 # Files that are gone
 
 
-def test_a_file_without_documents_is_forgotten(ledger: Ledger) -> None:
-    """Nothing of it is left to remove."""
-    index(ledger)
-    writer = writer_of(ledger, submit(ledger))
-    writer.forget_file(file_of(writer).id)
+def test_a_file_that_is_gone_is_forgotten_with_its_documents(ledger: Ledger) -> None:
+    """When the job that removes them has succeeded."""
+    index(ledger, version("가"))
+    job_id = submit(ledger)
+    writer = writer_of(ledger, job_id)
+    file = file_of(writer)
+    writer.remove(file.id, ["가"])
+    writer.call_gone(file.id)
+    writer.finish(replaces=True, builds_index=False)
+    assert not file_of(writer).is_complete
+    job = claim(ledger, job_id, "b")
+    assert job is not None
+    ledger.drop_removals(job, "b", ledger.next_removals(job, "b", 10))
+    assert ledger.finish_job(job, "b")
     assert writer.known_file(str(LAWS.path)) is None
 
 
-def test_a_file_is_known_until_its_documents_are_removed(ledger: Ledger, clock: Clock) -> None:
-    """The planner may die before they are, and the next one must find them."""
+def test_a_file_without_documents_is_forgotten_at_once(ledger: Ledger) -> None:
+    """Nothing of it is left to remove."""
+    index(ledger)
+    writer = writer_of(ledger, submit(ledger))
+    writer.call_gone(file_of(writer).id)
+    writer.finish(replaces=True, builds_index=False)
+    assert writer.known_file(str(LAWS.path)) is None
+
+
+@pytest.mark.parametrize("end", ["died", "cancelled"])
+def test_a_file_is_known_until_its_documents_are_removed(end: str, ledger: Ledger, clock: Clock) -> None:
+    """The plan may come to nothing, and the next one must find them."""
     index(ledger, version("가"))
     job_id = submit(ledger)
-    dead = writer_of(ledger, job_id, "a")
-    file = file_of(dead)
-    dead.remove(file.id, ["가"])
-    dead.forget_file(file.id)
-    clock.advance(LEASE_S + 1)
+    former = writer_of(ledger, job_id, "a")
+    file = file_of(former)
+    former.remove(file.id, ["가"])
+    former.call_gone(file.id)
+    if end == "died":
+        clock.advance(LEASE_S + 1)
+    else:
+        ledger.cancel_job(job_id)
+        job_id = submit(ledger)
     writer = writer_of(ledger, job_id, "b")
     writer.begin()
     assert [each.id for each in writer.known_files()] == [file.id]
     assert list(writer.documents_of_file(file.id)) == ["가"]
-    assert not file_of(writer).is_complete
+
+
+def test_a_file_that_is_back_is_read(ledger: Ledger) -> None:
+    """With the size and time that it had before it was gone."""
+    index(ledger, version("가"))
+    gone = submit(ledger)
+    writer = writer_of(ledger, gone)
+    file = file_of(writer)
+    writer.call_gone(file.id)
+    ledger.cancel_job(gone)
+    again = writer_of(ledger, submit(ledger))
+    assert not file_of(again).is_complete
+    assert again.open_file(LAWS, SIGNATURE) == file.id
+    again.finish(replaces=True, builds_index=False)
+    assert file_of(again).is_complete
 
 
 def test_a_forgotten_file_leaves_the_next_one_alone(ledger: Ledger) -> None:
@@ -237,7 +276,7 @@ def test_a_forgotten_file_leaves_the_next_one_alone(ledger: Ledger) -> None:
     writer = writer_of(ledger, job_id)
     old = file_of(writer).id
     writer.remove(old, ["가", "나"])
-    writer.forget_file(old)
+    writer.call_gone(old)
     file_id = writer.open_file(CASES, SIGNATURE)
     writer.add([PlannedSpan(spans(1, source=CASES)[0], file_id)], [], 0)
     (number,) = writer.finish(replaces=True, builds_index=False)
@@ -289,14 +328,21 @@ def test_the_chunks_that_should_be_stored_are_counted(ledger: Ledger) -> None:
     assert writer_of(ledger, submit(ledger)).stored_chunks() == 7
 
 
-def test_a_collection_that_was_lost_is_forgotten(ledger: Ledger) -> None:
-    """Its files are read again; other collections are as they were."""
+def test_a_collection_that_was_lost_is_not_believed(ledger: Ledger) -> None:
+    """Its documents and files are read again, deleted ones stay deleted; other collections are as they were."""
     lost = index(ledger, version("가"))
     other = index(ledger, version("가"), collection="cases")
+    ledger.delete_documents("laws", ["나"])
     writer = writer_of(ledger, submit(ledger))
     writer.forget_documents()
     assert writer.stored_chunks() == 0
-    assert known(ledger, lost, "가") is None
+    document, deleted = known(ledger, lost, "가"), known(ledger, lost, "나")
+    assert document is not None
+    assert (document.digest != b"1", document.chunks, document.is_deleted) == (True, 0, False)
+    assert deleted is not None
+    assert deleted.is_deleted
     assert not file_of(writer).is_complete
-    assert known(ledger, other, "가") is not None
+    kept = known(ledger, other, "가")
+    assert kept is not None
+    assert (kept.digest, kept.chunks) == (b"1", 2)
     assert file_of(writer_of(ledger, submit(ledger, "cases"))).is_complete
