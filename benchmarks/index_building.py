@@ -146,7 +146,7 @@ class _Beside:
         while not self._stopping.wait(0.02):
             query = self._queries[len(self.searches_ms) % len(self._queries)]
             self.searches_ms.append(_timed_ms(lambda query=query: self._search(query)))
-            if len(self.searches_ms) % 10 == 0:
+            if len(self.searches_ms) % 50 == 0:
                 rows = np.roll(self._vectors[:64], self.written, axis=1)
                 chunks = _chunks(len(self._vectors) + self.written, len(rows))
                 self.upserts_ms.append(
