@@ -43,7 +43,10 @@ def _checked(place: int, document: index_pb2.Document) -> Document:
         raise InvalidRequestError(f"document {place}: its identifier has to have 1 to {_MAX_ID_BYTES} bytes")
     if not text:
         raise InvalidRequestError(f"document {document_id!r}: its text is empty")
-    fields = {name: _whole(value) for name, value in json_format.MessageToDict(document.fields).items()}
+    try:
+        fields = _as_stored(json_format.MessageToDict(document.fields))
+    except ValueError as error:  # NaN, infinity
+        raise InvalidRequestError(f"document {document_id!r}: a field has no form in JSON: {error}") from error
     if taken := [name for name in _OWN_NAMES if name in fields]:
         raise InvalidRequestError(f"document {document_id!r}: {taken[0]!r} is no name for one of its further fields")
     if len(orjson.dumps(fields)) > _MAX_FIELDS_BYTES:
@@ -53,14 +56,19 @@ def _checked(place: int, document: index_pb2.Document) -> Document:
     return Document(document_id, text, clean(document.title), fields)
 
 
-def _whole(value: Any) -> Any:
-    """Return numbers without a fraction as integers: a protobuf Struct knows floats alone."""
+def _as_stored(value: Any) -> Any:
+    """Return a value with its names and texts cleaned, as those of files are, and numbers without fraction as integers.
+
+    A protobuf Struct knows floats alone.
+    """
     match value:
         case float() if value.is_integer() and abs(value) < 1 << 53:
             return int(value)
+        case str():
+            return clean(value)
         case list():
-            return [_whole(inner) for inner in value]
+            return [_as_stored(inner) for inner in value]
         case dict():
-            return {name: _whole(inner) for name, inner in value.items()}
+            return {clean(name): _as_stored(inner) for name, inner in value.items()}
         case _:
             return value

@@ -248,6 +248,7 @@ def cancel(
         state = client.cancel_job(job_id)
     _out.print(f"{STATE_WORDS[state]}: {job_id}")
     if state is not JobState.CANCELLED:
+        _out.print("이미 끝난 작업입니다 / the job had ended before")
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -455,7 +456,10 @@ def _watch(client: Client, job_id: str) -> None:
         raise typer.Exit(EXIT_FAILED) from None
     print_coverage(progress, _out)
     if progress.documents_rejected:
-        show_rejections(client.rejections(job_id), progress.documents_rejected, Console(stderr=True))
+        errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        show_rejections(client.rejections(job_id), progress.documents_rejected, errors)
+        errors.print(f"까닭별로 / by reason: kosearch why {job_id}")
+        errors.print(f"고친 뒤 다시 / once mended: kosearch retry {job_id}")
     if progress.state is JobState.FAILED:
         raise KosearchError(f"작업 실패 / the job failed: {progress.error}")
     if progress.state is JobState.CANCELLED:

@@ -250,7 +250,7 @@ class Client:
             request = index_pb2.PushDocumentsRequest(collection=collection, wait=waits)
             for document in documents:
                 message = request.documents.add(id=document.id, text=document.text, title=document.title)
-                message.fields.update(document.fields)
+                _fill(message, document)
             reply = self._index.PushDocuments(request, **self._call())
         return reply.job_id, _job_state(reply.state)
 
@@ -301,6 +301,17 @@ class Client:
             ) from error
         except grpc.RpcError as error:
             raise _kosearch_error(error, self._settings.address) from error
+
+
+def _fill(message: index_pb2.Document, document: Document) -> None:
+    try:
+        message.fields.update(document.fields)
+    except UnicodeEncodeError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise InvalidRequestError(
+            f"document {document.id!r} has a field that is no JSON: send texts, numbers, lists and objects of them"
+        ) from error
 
 
 def _served(model: models_pb2.ServedModel) -> ServedModel:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kosearch.client import Client
 from kosearch.errors import NotFoundError
-from kosearch.job_progress import STATE_WORDS
+from kosearch.job_progress import STATE_WORDS, rejection_line
 from kosearch.jobs import JobProgress, JobState, JobSummary, Rejection
 
 _JOB_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -84,13 +84,17 @@ def explain(client: Client, name: str, console: Console) -> bool:
     for each in stored:
         what = f"청크 {each.chunks:,}개 / {each.chunks:,} chunks" if each.chunks else "지워짐 / deleted"
         console.print(f"{each.collection}: {each.document_id}: {what} (job {each.job_id})", markup=False)
-    for job_id, rejection in dead_letters:
-        console.print(f"job {job_id}: {_line(rejection)}", markup=False)
+    times = Counter(rejection for _, rejection in dead_letters)
+    newest = {rejection: job_id for job_id, rejection in reversed(dead_letters)}
+    for rejection, count in times.items():
+        before = f" (and {count - 1:,} earlier jobs)" if count > 1 else ""
+        console.print(f"{rejection_line(rejection)} (job {newest[rejection]}){before}", markup=False)
     return bool(dead_letters)
 
 
 def _explain_job(client: Client, job_id: str, console: Console) -> bool:
     progress = next(iter(client.watch_job(job_id)))
+    console.print(STATE_WORDS[progress.state] + (f": {progress.error}" if progress.error else ""), markup=False)
     print_coverage(progress, console)
     counts: Counter[str] = Counter()
     examples: dict[str, list[Rejection]] = {}
@@ -102,26 +106,31 @@ def _explain_job(client: Client, job_id: str, console: Console) -> bool:
     for reason, count in counts.most_common():
         console.print(f"{reason}: {count:,}", style="yellow", markup=False)
         for rejection in examples[reason]:
-            console.print(f"  {_line(rejection)}", markup=False)
-        if count > len(examples[reason]):
-            console.print("  …")
-    if counts:
-        console.print(f"다시 시도 / try again: kosearch retry {job_id} [--reason {counts.most_common(1)[0][0]}]")
-    elif progress.error:
-        console.print(progress.error, markup=False)
-    else:
+            console.print(f"  {rejection_line(rejection)}", markup=False)
+        rest = count - sum(rejection.documents for rejection in examples[reason])
+        if rest:
+            console.print(f"  … {rest:,} more")
+    if not counts:
         console.print("빠진 문서가 없습니다 / nothing was left out")
+    if counts or progress.state in (JobState.FAILED, JobState.CANCELLED):
+        narrowed = f" [--reason {counts.most_common(1)[0][0]}]" if len(counts) > 1 else ""
+        console.print(f"다시 시도 / try again: kosearch retry {job_id}{narrowed}", markup=False)
     return bool(counts) or progress.state is JobState.FAILED
 
 
 def print_coverage(progress: JobProgress, console: Console) -> None:
     """Print what a job did, in one line for each kind of outcome there was."""
     rate = progress.documents_indexed / max(progress.elapsed_s, 1e-3)
-    console.print(
-        f"문서 {progress.documents_indexed:,}건, 청크 {progress.chunks_indexed:,}개, {progress.elapsed_s:.1f}초 "
-        f"(초당 {rate:,.0f}건) / {progress.documents_indexed:,} documents, {progress.chunks_indexed:,} chunks, "
-        f"{progress.elapsed_s:.1f} s ({rate:,.0f} documents/s)"
-    )
+    if progress.documents_indexed:
+        console.print(
+            f"문서 {progress.documents_indexed:,}건, 청크 {progress.chunks_indexed:,}개, {progress.elapsed_s:.1f}초 "
+            f"(초당 {rate:,.0f}건) / {progress.documents_indexed:,} documents, {progress.chunks_indexed:,} chunks, "
+            f"{progress.elapsed_s:.1f} s ({rate:,.0f} documents/s)"
+        )
+    else:
+        console.print(
+            f"새로 넣은 문서 없음, {progress.elapsed_s:.1f}초 / no document indexed, {progress.elapsed_s:.1f} s"
+        )
     outcomes = {
         "그대로 / unchanged": progress.documents_unchanged,
         "삭제 / removed": progress.documents_removed,
@@ -133,10 +142,3 @@ def print_coverage(progress: JobProgress, console: Console) -> None:
             console.print(f"{words}: {count:,}")
     if progress.tokens:
         console.print(f"임베딩된 토큰 / tokens embedded: {100 * coverage(progress):.2f} % of {progress.tokens:,}")
-
-
-def _line(rejection: Rejection) -> str:
-    where = f"{rejection.path}:{rejection.line}" if rejection.line else rejection.path
-    name = f" [{rejection.document_id}]" if rejection.document_id else ""
-    many = f" ({rejection.documents:,} documents)" if rejection.documents > 1 else ""
-    return f"{where}{name}: {rejection.reason}: {rejection.detail}{many}"

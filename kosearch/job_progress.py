@@ -48,15 +48,21 @@ def show_progress(client: Client, job_id: str, console: Console) -> JobProgress:
 
 
 def show_rejections(rejections: Iterator[Rejection], count: int, console: Console) -> None:
-    """List what was left out, by file and line."""
+    """List what was left out, by file and line. `count`: documents that were, altogether."""
     console.print(f"빠진 문서 {count:,}건 / {count:,} left out:", style="yellow")
     for rejection in islice(rejections, _SHOWN_REJECTIONS):
-        where = f"{rejection.path}:{rejection.line}" if rejection.line else rejection.path
-        console.print(
-            f"  {where}: {rejection.reason}: {rejection.detail}", markup=False, highlight=False, soft_wrap=True
-        )
-    if count > _SHOWN_REJECTIONS:
-        console.print(f"  … {count - _SHOWN_REJECTIONS:,} more")
+        count -= rejection.documents
+        console.print(f"  {rejection_line(rejection)}", markup=False, highlight=False, soft_wrap=True)
+    if count > 0:
+        console.print(f"  … {count:,} more")
+
+
+def rejection_line(rejection: Rejection) -> str:
+    """Return in one line what was left out and why."""
+    where = f"{rejection.path}:{rejection.line}" if rejection.line else rejection.path
+    name = f" [{rejection.document_id}]" if rejection.document_id else ""
+    many = f" ({rejection.documents:,} documents)" if rejection.documents > 1 else ""
+    return f"{where}{name}: {rejection.reason}: {rejection.detail}{many}"
 
 
 def _watch(client: Client, job_id: str) -> Iterator[JobProgress]:

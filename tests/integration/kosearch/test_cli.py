@@ -62,6 +62,9 @@ class FakeIndex(index_pb2_grpc.IndexServicer):
         self.end = index_pb2.WatchJobResponse()
         self.first_is_end = False
         self.rejections: list[index_pb2.ListRejectionsResponse] = []
+        self.jobs: list[index_pb2.JobSummary] = []
+        self.retries: list[tuple[str, str]] = []
+        self.found: dict[str, index_pb2.FindDocumentResponse] = {}
 
     def SubmitJob(self, request: index_pb2.SubmitJobRequest, context: Any) -> index_pb2.SubmitJobResponse:  # noqa: N802
         self.requests.append(request)
@@ -75,6 +78,25 @@ class FakeIndex(index_pb2_grpc.IndexServicer):
         if not self.first_is_end:
             yield index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_RUNNING, documents_total=3)
         yield self.end
+
+    def ListJobs(self, request: index_pb2.ListJobsRequest, context: Any) -> index_pb2.ListJobsResponse:  # noqa: N802
+        return index_pb2.ListJobsResponse(jobs=self.jobs[: request.limit])
+
+    def CancelJob(self, request: index_pb2.CancelJobRequest, context: Any) -> index_pb2.CancelJobResponse:  # noqa: N802
+        if request.job_id != JOB:
+            refuse(context, grpc.StatusCode.NOT_FOUND, f"there is no job '{request.job_id}' in the ledger")
+        return index_pb2.CancelJobResponse(state=self.end.state)
+
+    def RetryJob(self, request: index_pb2.RetryJobRequest, context: Any) -> index_pb2.RetryJobResponse:  # noqa: N802
+        if not self.rejections:
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"job {request.job_id} left out nothing")
+        self.retries.append((request.job_id, request.reason))
+        return index_pb2.RetryJobResponse(job_id=JOB)
+
+    def FindDocument(  # noqa: N802
+        self, request: index_pb2.FindDocumentRequest, context: Any
+    ) -> index_pb2.FindDocumentResponse:
+        return self.found.get(request.name, index_pb2.FindDocumentResponse())
 
     def ListRejections(  # noqa: N802
         self, request: index_pb2.ListRejectionsRequest, context: Any
@@ -193,6 +215,9 @@ def test_no_hits_are_no_failure(run: Run) -> None:
         (["search", "목적", "--collection", "laws", "--filter", "민법"], 2, "--filter"),
         (["index", "gone.jsonl", "--collection", "laws"], 2, "gone.jsonl"),
         (["watch", "nonsense"], 2, "nonsense"),
+        (["cancel", "nonsense"], 2, "nonsense"),
+        (["retry", JOB], 2, "left out nothing"),
+        (["why", "nonsense"], 2, "nonsense"),
         (["encode"], 2, "empty"),
         (["eval", "sts", "gone.tsv"], 2, "gone.tsv"),
     ],
@@ -247,6 +272,15 @@ def test_a_job_that_is_not_waited_for_can_be_watched(run: Run, service: Service,
     assert (done.returncode, f"kosearch watch {JOB}" in done.stdout) == (0, True)
     (request,) = service.index.requests
     assert (list(request.paths), request.id_field) == ([str(tmp_path.resolve() / "a.jsonl")], "번호")
+
+
+def test_options_of_a_job_reach_the_service(run: Run, service: Service, tmp_path: Path) -> None:
+    """Equal content once, and files read anew; neither unless it is asked for."""
+    (tmp_path / "a.jsonl").write_text("{}")
+    run("index", "a.jsonl", "--collection", "laws")
+    run("index", "a.jsonl", "--collection", "laws", "--drop-duplicates", "--reread")
+    options = [(request.drops_duplicates, request.rereads) for request in service.index.requests]
+    assert options == [(False, False), (True, True)]
 
 
 def test_a_pattern_stays_one(run: Run, service: Service, tmp_path: Path) -> None:
@@ -326,6 +360,46 @@ def test_left_out_documents_are_listed_and_exit_code_3(run: Run, service: Servic
     done = run("index", "a.jsonl", "--collection", "laws", "--wait")
     assert done.returncode == 3
     assert "/a.jsonl:2: malformed_json: not JSON" in done.stderr
+    assert f"kosearch why {JOB}" in done.stderr
+    assert f"kosearch retry {JOB}" in done.stderr
+
+
+def test_what_a_job_came_to_is_told(run: Run, service: Service) -> None:
+    """Each kind of outcome that there was is a line, and so is the share of the text that is embedded."""
+    service.index.end = succeeded(
+        documents_indexed=2,
+        chunks_indexed=5,
+        documents_unchanged=1000,
+        documents_removed=3,
+        documents_truncated=1,
+        tokens=2000,
+        tokens_embedded=1990,
+    )
+    done = run("watch", JOB)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1:] == [
+        "그대로 / unchanged: 1,000",
+        "삭제 / removed: 3",
+        "잘린 문서 / documents cut: 1",
+        "임베딩된 토큰 / tokens embedded: 99.50 % of 2,000",
+    ]
+
+
+def test_a_job_that_found_nothing_new_says_so(run: Run, service: Service) -> None:
+    """No rate of nothing."""
+    service.index.end = succeeded(documents_unchanged=3)
+    assert run("watch", JOB).stdout.splitlines() == [
+        "새로 넣은 문서 없음, 1.5초 / no document indexed, 1.5 s",
+        "그대로 / unchanged: 3",
+    ]
+
+
+def test_a_cancelled_job_is_exit_code_1(run: Run, service: Service) -> None:
+    """What was waited for did not come about."""
+    service.index.end = index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_CANCELLED)
+    done = run("watch", JOB)
+    assert done.returncode == 1
+    assert "cancelled" in done.stderr.splitlines()[-1]
 
 
 def test_a_failed_job_is_exit_code_1(run: Run, service: Service) -> None:
@@ -334,6 +408,120 @@ def test_a_failed_job_is_exit_code_1(run: Run, service: Service) -> None:
     done = run("watch", JOB)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("the file has changed")
+
+
+# Jobs
+
+
+def summary(*paths: str, **counts: int) -> index_pb2.JobSummary:
+    return index_pb2.JobSummary(
+        job_id=JOB, collection="laws", paths=paths, created_at=1_700_000_000.5, progress=succeeded(**counts)
+    )
+
+
+def test_jobs_are_listed_with_what_they_were_given(run: Run, service: Service) -> None:
+    """State, counts, collection and paths; of many paths the first ones."""
+    service.index.jobs = [summary("/a", "/b [1]", "/c", documents_indexed=1, documents_unchanged=1)]
+    done = run("jobs")
+    first, second = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert first.startswith(f"{JOB}  2023-11-1")
+    assert first.endswith("완료 / done  2/3")
+    assert second.strip() == "laws <- /a, /b [1] (+1)"
+
+
+def test_jobs_as_json_are_whole(run: Run, service: Service) -> None:
+    """With every path and count, and the share of the tokens that is embedded."""
+    service.index.jobs = [summary("/a", "/b", "/c", documents_rejected=1, tokens=200, tokens_embedded=150)] * 3
+    answer = json.loads(run("jobs", "--json", "--limit", "2").stdout)
+    assert len(answer["jobs"]) == 2
+    job = answer["jobs"][0]
+    assert (job["job_id"], job["paths"], job["created_at"]) == (JOB, ["/a", "/b", "/c"], 1_700_000_000.5)
+    assert (job["state"], job["documents_rejected"], job["coverage"]) == ("succeeded", 1, 0.75)
+
+
+def test_without_jobs_the_list_says_how_to_begin(run: Run) -> None:
+    """An empty list is no failure."""
+    done = run("jobs")
+    assert (done.returncode, "kosearch index" in done.stdout) == (0, True)
+
+
+def test_a_cancelled_job_is_confirmed(run: Run, service: Service) -> None:
+    """Exit code 0 when it was cancelled, 1 when it had ended before."""
+    service.index.end = index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_CANCELLED)
+    done = run("cancel", JOB)
+    assert (done.returncode, done.stdout.strip()) == (0, f"취소 / cancelled: {JOB}")
+    service.index.end = succeeded()
+    done = run("cancel", JOB)
+    assert (done.returncode, "had ended before" in done.stdout) == (1, True)
+
+
+def test_a_retry_is_a_job_like_another(run: Run, service: Service) -> None:
+    """With the reason it is for; it can be waited for, and has the same exit codes."""
+    service.index.rejections = [index_pb2.ListRejectionsResponse(path="/a.jsonl", reason="too_slow", documents=1)]
+    done = run("retry", JOB, "--reason", "too_slow")
+    assert (done.returncode, f"kosearch watch {JOB}" in done.stdout) == (0, True)
+    service.index.end = succeeded(documents_indexed=2, documents_rejected=1)
+    assert run("retry", JOB, "--wait").returncode == 3
+    assert service.index.retries == [(JOB, "too_slow"), (JOB, "")]
+
+
+def rejection(line: int, reason: str, documents: int = 1) -> index_pb2.ListRejectionsResponse:
+    return index_pb2.ListRejectionsResponse(
+        path="/a [1].jsonl", line=line, document_id="민법-1", reason=reason, detail="다시", documents=documents
+    )
+
+
+def test_what_a_job_left_out_is_told_by_reason(run: Run, service: Service) -> None:
+    """The most frequent first, with some examples, and how to try again."""
+    service.index.end = succeeded(documents_indexed=2, documents_rejected=9)
+    service.index.first_is_end = True
+    service.index.rejections = [rejection(0, "too_slow"), *(rejection(n, "empty_text") for n in range(1, 9))]
+    done = run("why", JOB)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 3
+    assert lines.index("empty_text: 8") < lines.index("too_slow: 1")
+    assert sum("empty_text: 다시" in line for line in lines) == 5
+    assert "  /a [1].jsonl:1 [민법-1]: empty_text: 다시" in lines
+    assert "  … 3 more" in lines
+    assert f"kosearch retry {JOB} [--reason empty_text]" in lines[-1]
+
+
+def test_a_job_that_left_out_nothing_is_exit_code_0(run: Run, service: Service) -> None:
+    """And says so."""
+    service.index.end = succeeded(documents_indexed=3)
+    service.index.first_is_end = True
+    done = run("why", JOB)
+    assert (done.returncode, "nothing was left out" in done.stdout) == (0, True)
+
+
+def test_why_a_job_failed_is_told(run: Run, service: Service) -> None:
+    """Its error comes first, and how to begin it anew last."""
+    service.index.end = index_pb2.WatchJobResponse(state=index_pb2.JOB_STATE_FAILED, error="[Errno 5] disk")
+    service.index.first_is_end = True
+    done = run("why", JOB)
+    first, *_, last = done.stdout.splitlines()
+    assert (done.returncode, first) == (3, "실패 / failed: [Errno 5] disk")
+    assert last.endswith(f"kosearch retry {JOB}")
+
+
+def test_what_became_of_a_document_is_told(run: Run, service: Service) -> None:
+    """Where it is stored, where it was deleted, and what was wrong with it; the same fault once."""
+    stored = [
+        index_pb2.StoredDocument(collection="laws", document_id="민법-1", chunks=3, job_id=JOB),
+        index_pb2.StoredDocument(collection="news", document_id="민법-1", chunks=0, job_id=JOB),
+    ]
+    faults = [index_pb2.DeadLetter(job_id=f"job {n}", rejection=rejection(7, "empty_text")) for n in (3, 2, 1)]
+    service.index.found["민법-1"] = index_pb2.FindDocumentResponse(stored=stored, dead_letters=faults)
+    service.index.found["stored"] = index_pb2.FindDocumentResponse(stored=stored[:1])
+    done = run("why", "민법-1")
+    assert done.returncode == 3
+    assert done.stdout.splitlines() == [
+        f"laws: 민법-1: 청크 3개 / 3 chunks (job {JOB})",
+        f"news: 민법-1: 지워짐 / deleted (job {JOB})",
+        "/a [1].jsonl:7 [민법-1]: empty_text: 다시 (job job 3) (and 2 earlier jobs)",
+    ]
+    assert run("why", "stored").returncode == 0
 
 
 # Encode

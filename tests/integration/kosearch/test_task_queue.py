@@ -11,7 +11,7 @@ import redis
 
 from kosearch.errors import SettingsError, UnavailableError
 from kosearch.settings import BrokerSettings, Settings, broker_socket
-from kosearch.task_queue import INDEX_PARTITION, PLAN_JOB, TaskQueue
+from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION, TaskQueue
 from tests.integration.indexer_worker.neighbours import running_broker
 from tests.real_redis import RealRedis
 
@@ -77,9 +77,16 @@ def test_tasks_carry_their_name_and_argument_only(queue: TaskQueue, broker: redi
     queue.send_partitions([7])
     messages = [json.loads(raw) for raw in reversed(broker.lrange("kosearch", 0, -1))]  # type: ignore[arg-type]
     assert [(each["headers"]["task"], each["headers"]["argsrepr"]) for each in messages] == [
-        (PLAN_JOB, "['job-1']"),
+        (ADVANCE_JOB, "['job-1']"),
         (INDEX_PARTITION, "[7]"),
     ]
+
+
+def test_pushed_documents_have_a_queue_of_their_own(queue: TaskQueue, broker: redis.Redis) -> None:
+    """What somebody waits for is not behind what nobody does, and does not count as waiting."""
+    queue.send_partitions([1, 2])
+    queue.send_partitions([3], is_online=True)
+    assert (broker.llen("kosearch"), broker.llen("kosearch.online"), queue.waiting()) == (2, 1, 2)
 
 
 def test_tasks_outlive_the_broker(tmp_path: Path) -> None:

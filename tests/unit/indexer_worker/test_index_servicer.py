@@ -432,6 +432,8 @@ async def test_pushed_documents_go_to_the_queue_of_their_own(service: Service) -
         ([document("a"), document("a ")], "'a' stands twice"),
         ([document("a", title="x")], "'title' is no name"),
         ([document("a", x="x" * 300_000)], "262,144 bytes"),
+        ([document("a", x=float("nan"))], "'a': a field has no form in JSON"),
+        ([document("a", x=[float("inf")])], "'a': a field has no form in JSON"),
     ],
 )
 async def test_a_bad_push_is_refused_and_nothing_recorded(
@@ -441,6 +443,15 @@ async def test_a_bad_push_is_refused_and_nothing_recorded(
     with pytest.raises(InvalidRequestError, match=complaint):
         await service.push(*documents)
     assert (service.ledger.jobs(10), service.store.made) == ([], [])
+
+
+async def test_names_of_pushed_fields_are_indexed_as_they_are_stored(service: Service) -> None:
+    """In NFC, as those that come from files, whatever the keyboard makes of them."""
+    await service.push(document("a", **{unicodedata.normalize("NFD", "법령"): unicodedata.normalize("NFD", "민법")}))
+    partition = service.ledger.claim_partition(service.queue.partitions[0], "w", 10, 3)
+    assert partition is not None
+    assert orjson.loads(partition.content or b"")["법령"] == "민법"
+    assert service.store.made == [("laws", {"법령": "keyword"})]
 
 
 @pytest.mark.parametrize("error", [ConflictError("another model"), UnavailableError("Qdrant is away")])

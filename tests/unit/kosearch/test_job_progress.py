@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kosearch import job_progress
 from kosearch.errors import UnavailableError
-from kosearch.job_progress import show_progress, show_rejections
+from kosearch.job_progress import STATE_WORDS, show_progress, show_rejections
 from kosearch.jobs import JobProgress, JobState, Rejection
 
 
@@ -91,6 +91,13 @@ def test_a_log_gets_a_line_every_ten_seconds(clock: Clock) -> None:
 
 
 @pytest.mark.usefixtures("clock")
+def test_what_is_stored_as_it_is_counts_as_done() -> None:
+    """A job that finds most of its documents unchanged is as far as that."""
+    end = JobProgress(JobState.SUCCEEDED, 10, 1, 1, 1, 0, 2.0, "", documents_unchanged=8)
+    assert "10/10" in show(FakeClient([end]))[1]
+
+
+@pytest.mark.usefixtures("clock")
 def test_what_the_job_waits_for_is_shown() -> None:
     """The user sees why nothing moves, brackets included."""
     _, printed = show(
@@ -127,6 +134,26 @@ def test_rejections_are_listed_by_file_and_line() -> None:
         "  /a.jsonl:3: malformed_json: not JSON: [red]x",
         "  /b.jsonl: empty_file: holds no document",
     ]
+
+
+def test_a_rejection_tells_whom_it_stands_for() -> None:
+    """The identifier where there is one, and the number of documents where there are many."""
+    output = io.StringIO()
+    listed = [
+        Rejection("/a.jsonl", 3, "민법-1", "empty_text", "empty"),
+        Rejection("/b.jsonl", 0, "", "changed_while_read", "changed", 500),
+    ]
+    show_rejections(iter(listed), 501, Console(file=output, width=200))
+    assert output.getvalue().splitlines()[1:] == [
+        "  /a.jsonl:3 [민법-1]: empty_text: empty",
+        "  /b.jsonl: changed_while_read: changed (500 documents)",
+    ]
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_every_state_has_a_word(state: JobState) -> None:
+    """In Korean and English."""
+    assert " / " in STATE_WORDS[state]
 
 
 def test_a_long_list_is_cut_with_its_count() -> None:
