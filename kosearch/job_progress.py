@@ -62,7 +62,7 @@ def rejection_line(rejection: Rejection) -> str:
     where = f"{rejection.path}:{rejection.line}" if rejection.line else rejection.path
     name = f" [{rejection.document_id}]" if rejection.document_id else ""
     many = f" ({rejection.documents:,} documents)" if rejection.documents > 1 else ""
-    return f"{where}{name}: {rejection.reason}: {rejection.detail}{many}"
+    return f"{where}: {rejection.reason}{name}: {rejection.detail}{many}"
 
 
 def _watch(client: Client, job_id: str) -> Iterator[JobProgress]:

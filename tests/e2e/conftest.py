@@ -52,7 +52,7 @@ class RunningStack:
         self.run("down")
 
     def pid(self, name: str) -> int:
-        """Return the process id of a part: broker, store, encoder or worker."""
+        """Return the process id of a part: broker, store, encoder, worker or online."""
         stack = read_stack(self.data_dir)
         assert stack is not None
         return next(process.pid for process in stack.processes if process.name == name)

@@ -208,7 +208,7 @@ def test_the_same_on_a_real_qdrant_server(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert store_count == 9
     assert json.loads(found.stdout)["hits"][0]["text"] == "원숭이 한 마리가 드럼을 연주한다."
-    assert names == ["broker", "encoder", "worker"]
+    assert names == ["broker", "encoder", "worker", "online"]
 
 
 def _published(stack: RunningStack) -> tuple[kosearch.stack.ProcessState, ...]:

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from kosearch.client import Client
-from kosearch.jobs import JobProgress, Rejection, SourceFields
+from kosearch.jobs import JobOptions, JobProgress, Rejection, SourceFields
 from kosearch.settings import BrokerSettings, EncoderSettings, LedgerSettings, QdrantSettings, Settings
 from kosearch.vector_store import VectorStore
 from tests.integration.encoder_service.conftest import Shape, write_model
@@ -25,7 +25,7 @@ KEY = "test-key"
 
 @dataclasses.dataclass
 class Stack:
-    """Broker, store, encoder service and worker that know each other by settings alone."""
+    """Broker, store, encoder service and two workers that know each other by settings alone."""
 
     settings: Settings
     variables: dict[str, str]
@@ -34,10 +34,10 @@ class Stack:
     vectors: VectorStore
 
     def index(
-        self, path: Path, collection: str, fields: SourceFields | None = None
+        self, path: Path, collection: str, fields: SourceFields | None = None, options: JobOptions | None = None
     ) -> tuple[JobProgress, list[Rejection]]:
         """Index a file and wait. Returns the last progress and what was left out."""
-        job_id = self.client.submit_job(collection, [path], fields or SourceFields())
+        job_id = self.client.submit_job(collection, [path], fields or SourceFields(), options)
         *_, last = self.client.watch_job(job_id)
         return last, list(self.client.rejections(job_id))
 
@@ -93,7 +93,8 @@ def stack(backing: Backing, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 environment(KOSEARCH_DATA_DIR=str(data_dir), **variables),
             )
         )
-        processes.enter_context(running_worker(data_dir, **variables))
+        for name in ("worker", "online"):
+            processes.enter_context(running_worker(data_dir, name, **variables))
         vectors = VectorStore(qdrant)
         processes.callback(vectors.close)
         client = processes.enter_context(Client(encoder))

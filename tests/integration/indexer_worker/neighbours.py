@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,11 +48,16 @@ def running(
         process.wait()
 
 
-def broker_spec(data_dir: Path) -> ProcessSpec:
-    """Return the broker of `kosearch up` on this directory."""
+def _spec(name: str, data_dir: Path) -> ProcessSpec:
+    """Return a process of `kosearch up` on this directory."""
     (data_dir / "run").mkdir(parents=True, exist_ok=True)
     settings = Settings(data_dir=data_dir, encoder=EncoderSettings(address="127.0.0.1:0"), store=StoreSettings(port=0))
-    return next(process for process in plan_stack(settings).processes if process.name == "broker")
+    return next(process for process in plan_stack(settings).processes if process.name == name)
+
+
+def broker_spec(data_dir: Path) -> ProcessSpec:
+    """Return the broker of `kosearch up` on this directory."""
+    return _spec("broker", data_dir)
 
 
 @contextmanager
@@ -65,12 +69,11 @@ def running_broker(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def running_worker(data_dir: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `celery -A indexer_worker worker`; its log is `worker.log`."""
-    log = data_dir / "worker.log"
-    arguments = [sys.executable, "-m", "celery", "-A", "indexer_worker", "worker", "--without-gossip"]
+def running_worker(data_dir: Path, name: str = "worker", **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker of `kosearch up`; its log is `<name>.log`."""
+    log = data_dir / f"{name}.log"
     with running(
-        [*arguments, "--without-mingle", "--without-heartbeat"],
+        list(_spec(name, data_dir).arguments),
         log,
         lambda: "ready" in log.read_text(errors="replace"),
         environment(KOSEARCH_DATA_DIR=str(data_dir), **settings),

@@ -35,7 +35,7 @@ def test_the_tasks_that_are_sent_are_registered(tmp_path: Path) -> None:
 
 
 def test_importing_has_no_effect(tmp_path: Path) -> None:
-    """Every module but the Celery application and alembic's script can be imported whatever the settings, and leaves no trace."""
+    """Every module but Celery's application and alembic's script: whatever the settings, and without a trace."""
     modules = sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for package in ("kosearch", "indexer_worker", "encoder_service", "standalone")

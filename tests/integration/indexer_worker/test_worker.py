@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from qdrant_client import models
 
+from kosearch.documents import Document
 from kosearch.errors import ConflictError, NotFoundError
-from kosearch.jobs import JobState, SourceFields
+from kosearch.jobs import JobOptions, JobState, SourceFields
 from tests.integration.indexer_worker.conftest import KEY, Stack
 from tests.integration.indexer_worker.neighbours import environment
 
@@ -76,12 +78,109 @@ def test_a_shrunken_document_leaves_no_stale_chunks(stack: Stack, tmp_path: Path
 
 
 def test_indexing_twice_changes_nothing(stack: Stack, tmp_path: Path) -> None:
-    """The same file again gives the same points."""
+    """The same file again gives the same points, and costs nothing."""
     path = write(tmp_path / "a.jsonl", *({"id": n, "text": f"치타 {n}"} for n in range(15)))
     stack.index(path, "twice")
     first = stack.texts("twice")
-    stack.index(path, "twice")
+    again, _ = stack.index(path, "twice")
+    assert (again.documents_unchanged, again.documents_indexed) == (15, 0)
     assert stack.texts("twice") == first
+
+
+def test_a_collection_follows_its_folder(stack: Stack, tmp_path: Path) -> None:
+    """What changed is stored, what vanished is removed, and what stayed is left alone."""
+    write(tmp_path / "a.jsonl", *({"id": f"a{n}", "text": f"치타 {n}"} for n in range(15)))
+    gone = write(tmp_path / "b.jsonl", *({"id": f"b{n}", "text": f"고릴라 {n}"} for n in range(15)))
+    stack.index(tmp_path, "folder")
+    gone.unlink()
+    write(tmp_path / "a.jsonl", *({"id": f"a{n}", "text": f"치타 {max(n, 5)}"} for n in range(12)))
+    progress, _ = stack.index(tmp_path, "folder")
+    assert (progress.documents_indexed, progress.documents_unchanged, progress.documents_removed) == (5, 7, 3 + 15)
+    assert stack.texts("folder") == {(f"a{n}", 0): f"치타 {max(n, 5)}" for n in range(12)}
+
+
+def test_a_collection_that_was_deleted_is_made_anew(stack: Stack, tmp_path: Path) -> None:
+    """The ledger still knows its documents, and is not believed."""
+    path = write(tmp_path / "a.jsonl", *({"id": n, "text": f"치타 {n}"} for n in range(15)))
+    stack.index(path, "remade")
+    client = stack.store.client(headers={"api-key": KEY})
+    client.delete_collection("remade")
+    client.close()
+    progress, _ = stack.index(path, "remade")
+    assert (progress.documents_indexed, len(stack.texts("remade"))) == (15, 15)
+
+
+def test_equal_content_is_stored_once_when_that_is_wanted(stack: Stack, tmp_path: Path) -> None:
+    """The others are listed with the one that is stored."""
+    path = write(tmp_path / "a.jsonl", *({"id": n, "text": f"치타 {n % 5}"} for n in range(25)))
+    progress, rejections = stack.index(path, "unique", options=JobOptions(drops_duplicates=True))
+    assert (progress.documents_indexed, {each.reason for each in rejections}) == (5, {"duplicate_content"})
+    assert len(stack.texts("unique")) == 5
+
+
+def test_a_fault_is_found_by_document_and_retried(stack: Stack, tmp_path: Path) -> None:
+    """From the job to the dead letter and, once the file was mended, into the collection."""
+    path = write(tmp_path / "a.jsonl", {"id": "r1", "text": "치타"}, {"id": "r2", "text": ""})
+    write(tmp_path / "b.jsonl", {"id": "r3", "text": "고릴라"})
+    job_id = stack.client.submit_job("retried", [tmp_path], SourceFields())
+    list(stack.client.watch_job(job_id))
+    _, dead_letters = stack.client.find_document("r2")
+    assert [(found, each.reason) for found, each in dead_letters] == [(job_id, "empty_text")]
+    write(path, {"id": "r1", "text": "치타"}, {"id": "r2", "text": "원숭이"})
+    *_, last = stack.client.watch_job(stack.client.retry_job(job_id))
+    assert (last.documents_indexed, last.documents_unchanged) == (1, 1)
+    (stored,), _ = stack.client.find_document("r2")
+    assert (stored.collection, stored.chunks) == ("retried", 1)
+
+
+def test_pushed_documents_are_found_before_a_job_has_ended(stack: Stack, tmp_path: Path) -> None:
+    """A large job keeps nobody waiting: while it runs, a document is pushed, found, pushed again, and deleted."""
+    path = write(tmp_path / "a.jsonl", *({"id": f"bulk{n}", "text": f"{LONG_TEXT} {n}"} for n in range(600)))
+    job_id = stack.client.submit_job("pushed", [path], SourceFields())
+    progress = stack.client.watch_job(job_id)
+    while next(progress).documents_indexed == 0:
+        pass
+    started = time.monotonic()
+    for text in ("한 남자가 음식을 먹는다.", "한 여자가 음식을 먹는다."):
+        _, state = stack.client.push_documents("pushed", [Document("p", text, "", {"year": 2024})])
+        assert state is JobState.SUCCEEDED
+        best = stack.client.search(text, "pushed", top_k=1)[0]
+        assert (best.id, best.text, best.payload) == ("p", text, {"year": 2024})
+    pushed_s = time.monotonic() - started
+    assert stack.client.delete_documents("pushed", ["p"]) == 1
+    assert next(stack.client.watch_job(job_id)).state is JobState.RUNNING, f"the job ended within {pushed_s:.1f} s"
+    stack.client.cancel_job(job_id)
+    (stored,), _ = stack.client.find_document("p")
+    assert stored.chunks == 0
+
+
+def test_what_is_deleted_while_a_job_runs_stays_deleted(stack: Stack, tmp_path: Path) -> None:
+    """Whether the job has stored it already or is yet to; its own count says what it passed over."""
+    path = write(tmp_path / "a.jsonl", *({"id": f"x{n}", "text": f"{LONG_TEXT} {n}"} for n in range(120)))
+    job_id = stack.client.submit_job("deletions", [path], SourceFields())
+    progress = stack.client.watch_job(job_id)
+    while next(progress).documents_indexed == 0:
+        pass
+    stack.client.delete_documents("deletions", ["x0", "x60", "x119"])
+    *_, last = progress
+    assert last.state is JobState.SUCCEEDED
+    assert {name for name, _ in stack.texts("deletions")} == {f"x{n}" for n in range(120)} - {"x0", "x60", "x119"}
+
+
+def test_a_cancelled_job_stops(stack: Stack, tmp_path: Path) -> None:
+    """Soon, with what it has stored; the next job goes on from there."""
+    path = write(tmp_path / "a.jsonl", *({"id": f"c{n}", "text": f"{LONG_TEXT} {n}"} for n in range(300)))
+    job_id = stack.client.submit_job("cancelled", [path], SourceFields())
+    progress = stack.client.watch_job(job_id)
+    while next(progress).documents_indexed == 0:
+        pass
+    assert stack.client.cancel_job(job_id) is JobState.CANCELLED
+    *_, last = progress
+    assert (last.state, 0 < last.documents_indexed < 300) == (JobState.CANCELLED, True)
+    again, _ = stack.index(path, "cancelled")
+    assert again.state is JobState.SUCCEEDED
+    assert again.documents_unchanged >= last.documents_indexed
+    assert len({name for name, _ in stack.texts("cancelled")}) == 300
 
 
 def test_deleted_documents_are_gone_with_all_their_chunks(stack: Stack, tmp_path: Path) -> None:
@@ -128,7 +227,7 @@ def test_a_job_of_faults_only_makes_no_collection(stack: Stack, tmp_path: Path) 
     progress, rejections = stack.index(write(tmp_path / "a.jsonl", ""), "faults")
     assert (progress.state, [each.reason for each in rejections]) == (JobState.SUCCEEDED, ["empty_file"])
     progress, rejections = stack.index(tmp_path / "gone.jsonl", "faults")
-    assert (progress.state, [each.reason for each in rejections]) == (JobState.SUCCEEDED, ["unreadable_file"])
+    assert (progress.state, [each.reason for each in rejections]) == (JobState.SUCCEEDED, ["no_such_path"])
     with pytest.raises(NotFoundError):
         stack.vectors.count("faults")
 

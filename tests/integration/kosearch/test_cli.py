@@ -481,8 +481,8 @@ def test_what_a_job_left_out_is_told_by_reason(run: Run, service: Service) -> No
     lines = done.stdout.splitlines()
     assert done.returncode == 3
     assert lines.index("empty_text: 8") < lines.index("too_slow: 1")
-    assert sum("empty_text: 다시" in line for line in lines) == 5
-    assert "  /a [1].jsonl:1 [민법-1]: empty_text: 다시" in lines
+    assert sum("empty_text [민법-1]: 다시" in line for line in lines) == 5
+    assert "  /a [1].jsonl:1: empty_text [민법-1]: 다시" in lines
     assert "  … 3 more" in lines
     assert f"kosearch retry {JOB} [--reason empty_text]" in lines[-1]
 
@@ -519,7 +519,7 @@ def test_what_became_of_a_document_is_told(run: Run, service: Service) -> None:
     assert done.stdout.splitlines() == [
         f"laws: 민법-1: 청크 3개 / 3 chunks (job {JOB})",
         f"news: 민법-1: 지워짐 / deleted (job {JOB})",
-        "/a [1].jsonl:7 [민법-1]: empty_text: 다시 (job job 3) (and 2 earlier jobs)",
+        "/a [1].jsonl:7: empty_text [민법-1]: 다시 (job job 3) (and 2 earlier jobs)",
     ]
     assert run("why", "stored").returncode == 0
 

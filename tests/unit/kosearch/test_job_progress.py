@@ -145,7 +145,7 @@ def test_a_rejection_tells_whom_it_stands_for() -> None:
     ]
     show_rejections(iter(listed), 501, Console(file=output, width=200))
     assert output.getvalue().splitlines()[1:] == [
-        "  /a.jsonl:3 [민법-1]: empty_text: empty",
+        "  /a.jsonl:3: empty_text [민법-1]: empty",
         "  /b.jsonl: changed_while_read: changed (500 documents)",
     ]
 
