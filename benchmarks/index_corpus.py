@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import orjson
-from index_stack import MemoryWatch, copy_share, index, running_stack
+from index_stack import StackWatch, copy_share, index, running_stack
 from report import print_report
 
 from indexer_worker.chunking import Chunker
@@ -47,7 +47,7 @@ def main() -> None:
         for source, path in zip(given.sources, paths, strict=True):
             if not path.exists():
                 copy_share(source, path, given.every)
-        with running_stack(data_dir) as settings, MemoryWatch(data_dir) as memory:
+        with running_stack(data_dir) as settings, StackWatch(data_dir) as watch:
             first = _run(settings, paths, fields)
             runs = {"first": first}
             if given.again:
@@ -58,7 +58,8 @@ def main() -> None:
                 "sources": [source.name for source in given.sources],
                 "every": given.every,
                 **runs,
-                "most_memory_mib": memory.most_mib,
+                "most_memory_mib": watch.most_mib,
+                "cpu_s": watch.cpu_s,
                 "precision": settings.encoder.precision,
                 "worker_concurrency": settings.worker.concurrency,
             },

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from index_stack import MemoryWatch, copy_share, index, running_stack
+from index_stack import StackWatch, copy_share, index, running_stack
 from report import print_report
 
 from indexer_worker.chunking import Chunker
@@ -50,15 +50,23 @@ def main() -> None:
         paths = [Path(folder) / f"{source.name.partition('.')[0]}.jsonl" for source in given.sources]
         documents = sum(copy_share(*pair, given.every) for pair in zip(given.sources, paths, strict=True))
         data_dir = Path(folder) / "data"
-        with running_stack(data_dir) as settings, MemoryWatch(data_dir) as memory:
+        with running_stack(data_dir) as settings, StackWatch(data_dir) as watch:
             for number in range(given.rounds):
                 parts = _parts(settings, paths, fields, number, Path(folder))
+                before = dict(watch.cpu_s)
                 job = index(settings, f"job-{number}", paths, fields)
+                cpu_s = {name: round(spent - before.get(name, 0.0), 1) for name, spent in watch.cpu_s.items()}
                 whole = job.elapsed_s
                 seconds = {name: round(value, 1) for name, value in parts.items()}
                 total = sum(parts.values())
                 rounds.append(
-                    {"parts_s": seconds, "sum_s": round(total, 1), "job_s": round(whole, 1), "ratio": whole / total}
+                    {
+                        "parts_s": seconds,
+                        "sum_s": round(total, 1),
+                        "job_s": round(whole, 1),
+                        "ratio": whole / total,
+                        "job_cpu_s": cpu_s,
+                    }
                 )
     print_report(
         "index_parts",
@@ -70,7 +78,7 @@ def main() -> None:
             "tokens": job.tokens,
             "rounds": rounds,
             "ratio": round(statistics.median(float(each["ratio"]) for each in rounds), 3),
-            "most_memory_mib": memory.most_mib,
+            "most_memory_mib": watch.most_mib,
             "precision": settings.encoder.precision,
             "worker_concurrency": settings.worker.concurrency,
         },

@@ -65,16 +65,17 @@ def index(
         return progress
 
 
-class MemoryWatch:
-    """The most memory that each part of a stack had, with its children, in MiB."""
+class StackWatch:
+    """What each part of a stack takes, with its children: the most memory in MiB, processor time in seconds so far."""
 
     def __init__(self, data_dir: Path) -> None:
         self.most_mib: dict[str, int] = {}
+        self.cpu_s: dict[str, float] = {}
         self._data_dir = data_dir
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "MemoryWatch":
+    def __enter__(self) -> "StackWatch":
         self._thread.start()
         return self
 
@@ -90,6 +91,8 @@ class MemoryWatch:
                     process = psutil.Process(state.pid)
                     family = (process, *process.children(recursive=True))
                     size = sum(each.memory_info().rss for each in family) >> 20
+                    times = [each.cpu_times() for each in family]
                 except psutil.Error:
                     continue
                 self.most_mib[state.name] = max(size, self.most_mib.get(state.name, 0))
+                self.cpu_s[state.name] = round(sum(each.user + each.system for each in times), 1)
