@@ -197,7 +197,7 @@ class Collection:
                 await asyncio.sleep(0)
             # From here on nobody else runs.
             sync_wal(self.directory / shard_name / "wal", set())
-            write_meta(self.directory, Meta(self.message, shard_name))
+            self._name_shard(shard_name)
         except BaseException:
             with suppress(Exception):
                 self._successor.close()
@@ -220,6 +220,14 @@ class Collection:
         self.is_closed = True
         self.shard.close()
 
+    def _name_shard(self, shard_name: str) -> None:
+        try:
+            write_meta(self.directory, Meta(self.message, shard_name))
+        except OSError:
+            with suppress(OSError):  # it may have been replaced, and only not been made durable
+                write_meta(self.directory, Meta(self.message, self.shard_name))
+            raise
+
     def _swap(self, successor: edge.EdgeShard, shard_name: str) -> Path:
         old, old_directory = self.shard, self.shard_directory
         self.shard, self.shard_name = successor, shard_name
@@ -229,8 +237,11 @@ class Collection:
         self._sealed = set()
         self.changed = None
         self.attempts.forget()
-        with suppress(Exception):  # nobody needs it any more
+        try:
             old.close()
+        except BaseException as error:  # nobody needs it any more
+            if not (isinstance(error, Exception) or is_panic(error)):
+                raise
         return old_directory
 
     def _catch_up(self, count: int) -> None:

@@ -92,7 +92,8 @@ class IndexBuilds:
         finally:
             collection.changed = None
             collection.is_building = False
-            await asyncio.to_thread(discard, built, self._collections.scratch / f"doomed-{uuid.uuid4().hex}")
+            if built != collection.shard_directory:
+                await asyncio.to_thread(discard, built, self._collections.scratch / f"doomed-{uuid.uuid4().hex}")
 
     async def _run_builder(self, collection: Collection, built: Path) -> None:
         """Have the shard built. Raises BuildAbandonedError, BuilderError, NoSpaceError."""
