@@ -41,6 +41,7 @@ from kosearch.ledger.documents import (
 )
 from kosearch.ledger.plan_writer import PlanWriter
 from kosearch.ledger.rows import (
+    KEEP_PUSHED_S,
     has_removals,
     job_of,
     job_row,
@@ -56,8 +57,6 @@ from kosearch.ledger.tables import CollectionRow, DocumentRow, JobRow, Partition
 
 _ROWS_AT_ONCE = 5000
 _ENDED = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
-# Pushed documents are kept as long as a job that began before them may be at work on older versions of them.
-_KEEP_PUSHED_S = 86_400.0
 _PUSHED_PATH = "(pushed)"
 
 
@@ -542,18 +541,20 @@ class Ledger:
         stored = [document for document in newer if not document.is_deleted]
         for number in sorted({document.job_number for document in stored}):
             pusher = session.scalar(sa.select(JobRow).where(JobRow.number == number, JobRow.is_push).with_for_update())
-            if pusher is not None:
+            pushed = sa.select(PartitionRow).where(PartitionRow.job_number == number, PartitionRow.content.is_not(None))
+            rows = session.scalars(pushed).all()
+            if pusher is not None and rows:
                 write_job(session, pusher, job_states.JobStatus(JobState.RUNNING, job_states.Lease()))
                 # What it left out it leaves out again.
                 session.execute(sa.delete(RejectionRow).where(RejectionRow.job_number == number))
-                for row in session.scalars(sa.select(PartitionRow).where(PartitionRow.job_number == number)):
+                for row in rows:
                     row.rejected = 0
                     write_partition(row, job_states.PartitionStatus(PartitionState.PENDING, job_states.Lease()))
         # Behind the locks of the jobs: their workers take those first, too.
         distrust_documents(session, job.collection_id, [document.document_id for document in stored])
 
     def _drop_old_pushes(self, session: orm.Session) -> None:
-        old = sa.select(JobRow.number).where(JobRow.is_push, JobRow.ended_at < self._clock() - _KEEP_PUSHED_S)
+        old = sa.select(JobRow.number).where(JobRow.is_push, JobRow.ended_at < self._clock() - KEEP_PUSHED_S)
         query = sa.update(PartitionRow).where(PartitionRow.job_number.in_(old), PartitionRow.content.is_not(None))
         session.execute(query.values(content=None).execution_options(synchronize_session=False))
 

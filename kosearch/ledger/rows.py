@@ -22,6 +22,8 @@ from kosearch.ledger.tables import (
     RemovalRow,
 )
 
+# Pushed documents are kept as long as a job that began before them may be at work on older versions of them.
+KEEP_PUSHED_S = 86_400.0
 # What is wrong with a record or file lies in itself; it is the same when it is read again. Everything else may pass.
 LASTING_REASONS = (
     "bad_id",
@@ -118,7 +120,7 @@ def write_job(session: orm.Session, row: JobRow, status: JobStatus) -> None:
     """Write down where a job stands; one that succeeded leaves its files complete."""
     if status.state is JobState.SUCCEEDED and row.state != JobState.SUCCEEDED:
         _complete_files(session, row.number)
-        _forget_old_deletions(session, row)
+        _forget_old_deletions(session, row, status.ended_at or 0.0)
     row.state, row.error, row.ended_at = status.state, status.error, status.ended_at
     _write_lease(row, status.lease)
 
@@ -193,17 +195,19 @@ def _complete_files(session: orm.Session, job_number: int) -> None:
         session.execute(query.execution_options(synchronize_session=False))
 
 
-def _forget_old_deletions(session: orm.Session, row: JobRow) -> None:
-    """Forget deleted documents that no open job is old enough to bring back."""
+def _forget_old_deletions(session: orm.Session, row: JobRow, now: float) -> None:
+    """Forget deleted documents that no open job is old enough to bring back, nor a push that is stored again."""
     ended = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
     oldest_open = session.scalar(
         sa.select(sa.func.min(JobRow.number)).where(
             JobRow.collection_id == row.collection_id, JobRow.state.not_in(ended), JobRow.number != row.number
         )
     )
+    newest_old = session.scalar(sa.select(sa.func.max(JobRow.number)).where(JobRow.created_at < now - KEEP_PUSHED_S))
     query = sa.delete(DocumentRow).where(
         DocumentRow.collection_id == row.collection_id,
         was_deleted(),
-        DocumentRow.job_number < min(oldest_open or row.number + 1, row.number + 1),
+        DocumentRow.job_number <= (newest_old or 0),
+        DocumentRow.job_number < (oldest_open or row.number + 1),
     )
     session.execute(query.execution_options(synchronize_session=False))

@@ -7,6 +7,7 @@ from kosearch.jobs import Job, JobState
 from kosearch.ledger import Ledger, NewerDocument
 from tests.contract.ledger.steps import (
     LAWS,
+    Clock,
     claim,
     index,
     known,
@@ -21,6 +22,8 @@ from tests.contract.ledger.steps import (
     write_plan,
     writer_of,
 )
+
+DAY_S = 86_400.0
 
 
 def told(ledger: Ledger, job: Job, document_id: str) -> tuple[bytes, int, int] | None:
@@ -152,18 +155,24 @@ def test_a_deletion_is_a_job_that_has_succeeded(ledger: Ledger) -> None:
     assert ledger.open_jobs() == 0
 
 
-def test_a_deletion_is_forgotten_when_no_older_job_is_open(ledger: Ledger) -> None:
-    """Nobody is left who could bring the document back."""
+def test_a_deletion_is_forgotten_after_a_day_when_no_older_job_is_open(ledger: Ledger, clock: Clock) -> None:
+    """Nobody is left who could bring the document back, nor a push that may have to be stored again."""
     ledger.delete_documents("laws", ["가"])
+    job = index(ledger, version("나"))
+    found = known(ledger, job, "가")
+    assert found is not None
+    assert found.is_deleted
+    clock.advance(DAY_S + 1)
     job = index(ledger, version("나"))
     assert known(ledger, job, "가") is None
 
 
-def test_a_deletion_is_remembered_while_an_older_job_is_open(ledger: Ledger) -> None:
+def test_a_deletion_is_remembered_while_an_older_job_is_open(ledger: Ledger, clock: Clock) -> None:
     """Whatever other jobs come to their end meanwhile."""
     _, number = push(ledger, "가")
     older = take(ledger, number, "slow")
     ledger.delete_documents("laws", ["가"])
+    clock.advance(DAY_S + 1)
     index(ledger, version("나"))
     found = known(ledger, older.job, "가")
     assert found is not None
@@ -184,13 +193,14 @@ def test_jobs_of_another_collection_forget_nothing(ledger: Ledger) -> None:
     assert found.is_deleted
 
 
-def test_what_was_begun_and_is_not_known_any_more_was_deleted(ledger: Ledger) -> None:
+def test_what_was_begun_and_is_not_known_any_more_was_deleted(ledger: Ledger, clock: Clock) -> None:
     """A worker that was away for long learns that its document went, and when is not known any more."""
     old, (number,) = plan(ledger, 1)
     partition = take(ledger, number)
     ledger.begin_documents(partition, ["가"])
     ledger.cancel_job(old)
     ledger.delete_documents("laws", ["가"])
+    clock.advance(DAY_S + 1)
     index(ledger, version("나"))
     assert ledger.newer_documents(partition.job, ["가"]) == {NewerDocument("가", 0, is_deleted=True)}
 
