@@ -373,7 +373,7 @@ def test_a_deleted_document_comes_back_with_its_next_version(bench: Bench) -> No
 
 
 def test_deletions_are_forgotten_when_no_job_is_old_enough(bench: Bench) -> None:
-    """Only as long as an older job may store the document is it known to be deleted."""
+    """A day later, nothing that began before the deletion can store the document any more."""
     bench.write("a.jsonl", TWO)
     older = bench.submit()
     bench.worker.advance(bench.queue.jobs.pop())
@@ -383,6 +383,9 @@ def test_deletions_are_forgotten_when_no_job_is_old_enough(bench: Bench) -> None
     assert set(bench.ledger.known_documents(job.job, ["2", "elsewhere"])) == {"2", "elsewhere"}
     bench.run(older)
     bench.write("b.jsonl", {"3": "셋"})
+    bench.index()
+    assert set(bench.ledger.known_documents(job.job, ["2", "elsewhere"])) == {"2", "elsewhere"}
+    bench.now += 86_400
     bench.index()
     assert bench.ledger.known_documents(job.job, ["2", "elsewhere"]) == {}
 
