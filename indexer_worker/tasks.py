@@ -80,6 +80,10 @@ class _PatientStore:
         """Let nobody build the vector index while many points come."""
         _patiently(self._store.defer_index_building, collection)
 
+    def is_index_deferred(self, collection: str) -> bool:
+        """Tell whether a deferral was begun and not ended."""
+        return _patiently(self._store.is_index_deferred, collection)
+
     def build_index(self, collection: str, check: Callable[[], None]) -> None:
         """Build the vector index and wait for it."""
         _patiently(self._store.build_index, collection, check)

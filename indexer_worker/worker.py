@@ -54,6 +54,7 @@ class Store(ChunkStore, Protocol):
     def check_version(self) -> str: ...
     def count(self, collection: str) -> int: ...
     def defer_index_building(self, collection: str) -> None: ...
+    def is_index_deferred(self, collection: str) -> bool: ...
     def build_index(self, collection: str, check: Callable[[], None]) -> None: ...
 
 
@@ -181,11 +182,13 @@ class Worker:
         if job.options.retries:
             retried = self._ledger.rejected_paths(job.options.retries, job.options.retry_reason)
         planned = plan_job(job, self._settings, writer, served.signature, retried, lease.check)
+        is_first = points == 0 and planned.spans >= _BULK_SPANS
+        # A job that was cancelled, or failed, may have left it so.
+        builds_index = is_first or (exists and self._store.is_index_deferred(job.collection))
         # A job without a single sound document leaves no empty collection behind.
-        builds_index = points == 0 and planned.spans >= _BULK_SPANS
         if planned.spans:
             served.make_collection(job.collection, planned.field_types)
-            if builds_index:
+            if is_first:
                 self._store.defer_index_building(job.collection)
         partitions = writer.finish(replaces=points > 0, builds_index=builds_index)
         _log.info("job.planned", job=job.id, partitions=len(partitions), **_counts(planned))
@@ -204,15 +207,22 @@ class Worker:
         writer.forget_documents()
 
     def _finish(self, job: Job, owner: str, lease: Lease) -> None:
-        """Remove what left its source, and build the index."""
+        """Remove what left its source, then build the index."""
+        while self._remove_some(job, owner, lease):
+            pass
         if job.builds_index:
             self._store.build_index(job.collection, lease.check)
         while not self._ledger.finish_job(job, owner):
-            lease.check()
-            gone = self._ledger.next_removals(job, owner, _REMOVED_AT_ONCE)
-            if gone:
-                self._store.delete_documents(job.collection, gone)
+            self._remove_some(job, owner, lease)
+
+    def _remove_some(self, job: Job, owner: str, lease: Lease) -> bool:
+        """Remove some of what left its source. Returns whether there was any."""
+        lease.check()
+        gone = self._ledger.next_removals(job, owner, _REMOVED_AT_ONCE)
+        if gone:
+            self._store.delete_documents(job.collection, gone)
             self._ledger.drop_removals(job, owner, gone)
+        return bool(gone)
 
     def _finish_partition(self, partition: Partition, owner: str, result: PartitionResult) -> JobState:
         while True:

@@ -226,6 +226,12 @@ class VectorStore:
                 self._client.update_collection(collection, metadata={METADATA_INDEXING_THRESHOLD: threshold})
             self._set_indexing_threshold(collection, 0)
 
+    def is_index_deferred(self, collection: str) -> bool:
+        """Tell whether a deferral was begun and not ended. Raises NotFoundError."""
+        with self._translated(collection):
+            info = self._client.get_collection(collection)
+        return not _indexing_threshold_kib(info) and METADATA_INDEXING_THRESHOLD in (info.config.metadata or {})
+
     def build_index(self, collection: str, check: Callable[[], None], *, poll_s: float = _INDEX_POLL_S) -> None:
         """End a deferral, by this or an earlier process, and return when nothing is left to be indexed.
 

@@ -90,9 +90,12 @@ def test_nothing_is_indexed_while_building_is_deferred(
 
 def test_the_index_is_built_at_the_end(vector_store: VectorStore, client: QdrantClient, collection: str) -> None:
     """With the threshold of before, all points in it, and the same hits."""
+    assert not vector_store.is_index_deferred(collection)
     vector_store.defer_index_building(collection)
+    assert vector_store.is_index_deferred(collection)
     fill(vector_store, collection)
     vector_store.build_index(collection, nothing, poll_s=0.05)
+    assert not vector_store.is_index_deferred(collection)
     info = client.get_collection(collection)
     assert info.status is models.CollectionStatus.GREEN
     assert (info.points_count, info.indexed_vectors_count) == (POINTS, POINTS)

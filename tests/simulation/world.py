@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ _STEPS_OF_TROUBLE = 400
 _STEPS_TO_REST = 1000
 
 
-class Crash(BaseException):  # noqa: N818 - no error: the process is gone
+class Crash(BaseException):
     """Kill -9."""
 
 
@@ -117,6 +117,10 @@ class StoreConnection:
     def defer_index_building(self, _: str) -> None:
         with self._world.call("store.defer"):
             pass
+
+    def is_index_deferred(self, _: str) -> bool:
+        with self._world.call("store.is_deferred"):
+            return False
 
     def build_index(self, _: str, check: Callable[[], None]) -> None:
         with self._world.call("store.build"):
@@ -402,10 +406,8 @@ class World:
                     lease.renew()
 
     def _dispatch(self) -> None:
-        try:
+        with suppress(UnavailableError):
             self._dispatcher.dispatch()
-        except UnavailableError:
-            pass
 
     # What clients do
 

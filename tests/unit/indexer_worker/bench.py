@@ -64,6 +64,7 @@ class FakeStore:
     calls: list[tuple[str, Any]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     exists: bool = False
+    is_deferred: bool = False
     # Done once, before the next points are written.
     before_upsert: Callable[[], object] | None = None
 
@@ -97,10 +98,15 @@ class FakeStore:
         return self._keep(lambda _, chunk: chunk.document.id not in document_ids)
 
     def defer_index_building(self, collection: str) -> None:
+        self.is_deferred = True
         self.calls.append(("defer index", collection))
+
+    def is_index_deferred(self, _: str) -> bool:
+        return self.is_deferred
 
     def build_index(self, collection: str, check: Callable[[], None]) -> None:
         check()
+        self.is_deferred = False
         self.calls.append(("build index", collection))
 
     def asked(self, *names: str) -> list[str]:

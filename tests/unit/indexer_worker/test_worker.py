@@ -79,6 +79,19 @@ def test_only_a_big_first_job_builds_the_index_at_its_end(partitions: int, expec
     assert bench.store.asked("defer index", "build index") == expected
 
 
+def test_an_index_that_a_cancelled_job_left_unbuilt_is_built_by_the_next_one(bench: Bench) -> None:
+    """However small that is."""
+    bench.write("a.jsonl", many(80))
+    cancelled = bench.submit()
+    bench.worker.advance(cancelled)
+    bench.ledger.cancel_job(cancelled)
+    bench.store.exists = True
+    assert bench.store.is_deferred
+    bench.write("a.jsonl", TWO)
+    bench.index()
+    assert not bench.store.is_deferred
+
+
 def test_the_index_is_built_when_everything_is_in(bench: Bench) -> None:
     """After the last point, before the job has ended."""
     bench.write("a.jsonl", many(80))
