@@ -6,6 +6,8 @@ files that are as they were are not read, documents that are stored as they are 
 left their source are listed for removal.
 """
 
+import sqlite3
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,7 +25,7 @@ from indexer_worker.readers.records import Record, iterate_records
 from indexer_worker.scratch import Place, Scratch
 from indexer_worker.sources import Fault, Listing, SourceFile, fault_of, fault_of_change, list_sources, source_of
 from kosearch.documents import Document
-from kosearch.errors import InvalidRequestError
+from kosearch.errors import InvalidRequestError, UnavailableError
 from kosearch.field_kinds import FieldKinds
 from kosearch.jobs import WHOLE_FILE, Job, Rejection, Source, Span
 from kosearch.ledger import KnownDocument, KnownFile, PlannedSpan
@@ -79,10 +81,16 @@ def plan_job(
     signature: of all that, beside a document itself, decides about its points: the model and the way of chunking
     retried: the files that are to be read, all others are passed over; None: all
     check_lease: called every thousand records; what it raises ends the planning
+    Raises UnavailableError when the disk of temporary files is full.
     """
     scratch = Scratch()
     try:
         return _Planner(job, settings, book, signature, scratch, check_lease).run(retried)
+    except sqlite3.Error as error:
+        raise UnavailableError(
+            f"what a plan has to remember cannot be written ({error}); free some room where temporary files go "
+            f"({tempfile.gettempdir()}; TMPDIR names another folder)"
+        ) from error
     finally:
         scratch.close()
 

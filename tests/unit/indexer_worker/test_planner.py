@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from indexer_worker import planner
 from indexer_worker.sources import source_of
 from kosearch.documents import Document
-from kosearch.errors import LeaseLostError
+from kosearch.errors import LeaseLostError, UnavailableError
 from kosearch.field_kinds import FieldKinds
 from kosearch.jobs import Rejection, SourceFields
 from kosearch.ledger import Ledger
@@ -398,3 +398,17 @@ def test_other_field_names_reach_the_reader(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"번호": 1, "내용": "글"}')
     fields = SourceFields("번호", "내용", "제목")
     assert [document.id for document in read_back(plan(path, fields=fields), fields)] == ["1"]
+
+
+def test_a_full_disk_of_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job waits until there is room, instead of failing."""
+    open_scratch = planner.Scratch
+
+    def open_small_scratch() -> planner.Scratch:
+        scratch = open_scratch()
+        scratch._database.execute("PRAGMA max_page_count=1")
+        return scratch
+
+    monkeypatch.setattr(planner, "Scratch", open_small_scratch)
+    with pytest.raises(UnavailableError, match="full.*TMPDIR"):
+        plan(write(tmp_path / "a.jsonl", *(line(n) for n in range(2000))))
