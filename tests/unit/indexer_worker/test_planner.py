@@ -410,5 +410,5 @@ def test_a_full_disk_of_temporary_files_is_told(tmp_path: Path, monkeypatch: pyt
         return scratch
 
     monkeypatch.setattr(planner, "Scratch", open_small_scratch)
-    with pytest.raises(UnavailableError, match="full.*TMPDIR"):
+    with pytest.raises(UnavailableError, match=r"full.*TMPDIR"):
         plan(write(tmp_path / "a.jsonl", *(line(n) for n in range(2000))))
