@@ -70,6 +70,9 @@ class FakeStore:
     def count(self, _: str) -> int:
         return len(self.points)
 
+    def is_index_deferred(self, _: str) -> bool:
+        return False
+
     def ensure_collection(self, _collection: str, _dim: int, _name: str, _print: str, field_types: Any) -> None:
         self.is_made = True
         self.field_types = dict(field_types)
