@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import stamina
 from index_stack import StackWatch, copy_share, index, running_stack
 from report import print_report
 
@@ -26,6 +27,7 @@ from indexer_worker.readers.documents import record_format
 from indexer_worker.readers.records import iterate_records
 from kosearch.client import Client
 from kosearch.documents import Chunk
+from kosearch.errors import OverloadedError
 from kosearch.jobs import SourceFields
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
@@ -34,6 +36,8 @@ from kosearch.vector_store import VectorStore
 
 _BATCH = 256
 _CALLS_AT_ONCE = 2
+# As the worker: a service that was just started does not know yet how fast it is, and may refuse.
+_patiently = stamina.RetryingCaller(timeout=60.0, attempts=None, wait_initial=0.2, wait_max=2.0).on(OverloadedError)
 
 
 def main() -> None:
@@ -131,7 +135,8 @@ def _encode(settings: Settings, batches: Sequence[Sequence[Chunk]]) -> None:
     with Client(settings.encoder) as client, ThreadPoolExecutor(_CALLS_AT_ONCE) as callers:
 
         def encode(batch: Sequence[Chunk]) -> None:
-            client.encode([chunk.encoded_text for chunk in batch], "document", is_bulk=True)
+            texts = [chunk.encoded_text for chunk in batch]
+            _patiently(client.encode, texts, "document", is_bulk=True)
 
         for _ in callers.map(encode, batches):
             pass
