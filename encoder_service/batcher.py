@@ -166,7 +166,8 @@ class Batcher:
     def require_room(self, tokens: int, priority: Priority, deadline_s: float | None = None) -> None:
         """Raise OverloadedError when `tokens` more do not fit, or would not be encoded within `deadline_s`.
 
-        A call larger than the queue fits when the queue is empty. A call without deadline is refused for room only.
+        A call larger than the queue fits when the queue is empty. A call without deadline is refused for room only, and
+        so is one that finds nobody else before the pace of full batches is known.
         """
         if not self._is_open:
             raise UnavailableError(_STOPPING)
@@ -178,7 +179,9 @@ class Batcher:
                 f"ask again in {retry_after_s:.1f} s, or run more encoder services",
                 retry_after_s,
             )
-        if deadline_s is None:
+        # Who knows the pace of a few short queries alone would refuse a large call, and the next one, and never learn.
+        is_alone = not (queued or self._running_tokens)
+        if deadline_s is None or (is_alone and not self._pace.can_tell(tokens)):
             return
         ahead = self._queues[Priority.QUERY].tokens if priority is Priority.QUERY else queued
         has_bulk = priority is Priority.QUERY and self._queues[Priority.BULK].tokens > 0

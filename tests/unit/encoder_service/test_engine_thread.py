@@ -130,6 +130,17 @@ async def test_after_a_pause_a_batch_counts_from_its_own_start(bench: Bench) -> 
     assert bench.reports == [(0.5, False)] * 2
 
 
+async def test_a_large_call_to_an_idle_engine_is_taken_when_only_small_ones_are_known(bench: Bench) -> None:
+    """Refused for what small batches take, it would be refused for ever."""
+    await bench.ask(text(10))
+    await bench.run()
+    call = asyncio.create_task(bench.batcher.encode([text(300)], deadline_s=0.001))
+    await asyncio.sleep(0)
+    assert bench.batcher.queued_tokens == 300
+    await bench.run()
+    await call
+
+
 async def test_the_rate_is_that_of_all_replicas_together() -> None:
     bench = Bench(replicas=2)
     await bench.ask(text(10))

@@ -40,3 +40,15 @@ def test_the_first_full_batch_outweighs_small_ones_before_it() -> None:
     pace.note(3, 0.005)
     pace.note(1000, 0.1)
     assert pace.cautious_s_per_token < 1.5 * 0.1 / 1000
+
+
+def test_small_batches_tell_nothing_of_large_calls() -> None:
+    """However many there were; the first full batch tells everything."""
+    pace = Pace()
+    for _ in range(100):
+        pace.note(8, 0.02)
+    assert pace.can_tell(255)
+    assert not pace.can_tell(256)
+    pace.note(256, 0.0256)
+    assert pace.can_tell(100_000)
+    assert pace.cautious_s_per_token == pytest.approx(0.0001)
