@@ -6,15 +6,12 @@ from typing import Any
 import orjson
 from google.protobuf import json_format
 
-from kosearch.documents import Document
+from kosearch.documents import MAX_FIELDS_BYTES, MAX_ID_BYTES, Document
 from kosearch.errors import InvalidRequestError
 from kosearch.text import clean
 from protos.kosearch.v1 import index_pb2
 
 _MAX_DOCUMENTS = 1000
-_MAX_ID_BYTES = 512
-# Every chunk of a document carries its fields.
-_MAX_FIELDS_BYTES = 256 << 10
 _OWN_NAMES = ("id", "text", "title")
 
 
@@ -39,8 +36,8 @@ def as_json_lines(documents: Sequence[Document]) -> bytes:
 
 def _checked(place: int, document: index_pb2.Document) -> Document:
     document_id, text = clean(document.id), clean(document.text)
-    if not 0 < len(document_id.encode()) <= _MAX_ID_BYTES:
-        raise InvalidRequestError(f"document {place}: its identifier has to have 1 to {_MAX_ID_BYTES} bytes")
+    if not 0 < len(document_id.encode()) <= MAX_ID_BYTES:
+        raise InvalidRequestError(f"document {place}: its identifier has to have 1 to {MAX_ID_BYTES} bytes")
     if not text:
         raise InvalidRequestError(f"document {document_id!r}: its text is empty")
     try:
@@ -49,9 +46,9 @@ def _checked(place: int, document: index_pb2.Document) -> Document:
         raise InvalidRequestError(f"document {document_id!r}: a field has no form in JSON: {error}") from error
     if taken := [name for name in _OWN_NAMES if name in fields]:
         raise InvalidRequestError(f"document {document_id!r}: {taken[0]!r} is no name for one of its further fields")
-    if len(orjson.dumps(fields)) > _MAX_FIELDS_BYTES:
+    if len(orjson.dumps(fields)) > MAX_FIELDS_BYTES:
         raise InvalidRequestError(
-            f"document {document_id!r}: its further fields have more than {_MAX_FIELDS_BYTES:,} bytes"
+            f"document {document_id!r}: its further fields have more than {MAX_FIELDS_BYTES:,} bytes"
         )
     return Document(document_id, text, clean(document.title), fields)
 

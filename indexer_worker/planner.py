@@ -24,7 +24,7 @@ from indexer_worker.readers.documents import RecordError, RecordFormat, record_f
 from indexer_worker.readers.records import Record, iterate_records
 from indexer_worker.scratch import Place, Scratch
 from indexer_worker.sources import Fault, Listing, SourceFile, fault_of, fault_of_change, list_sources, source_of
-from kosearch.documents import Document
+from kosearch.documents import MAX_FIELDS_BYTES, Document
 from kosearch.errors import InvalidRequestError, UnavailableError
 from kosearch.field_kinds import FieldKinds
 from kosearch.jobs import WHOLE_FILE, Job, Rejection, Source, Span
@@ -38,8 +38,6 @@ _RECORDS_AT_ONCE = 1000
 _IDS_AT_ONCE = 5000
 # So many faults are no faults of records: the file is something else than its name says.
 _MAX_FAULTS_IN_FILE = 100_000
-# Every chunk of a document carries its fields.
-_MAX_FIELDS_BYTES = 256 << 10
 
 
 class PlanBook(Protocol):
@@ -462,10 +460,10 @@ def _same_content(document: Document, owner: str) -> _Verdict:
 
 def _check_fields(document: Document) -> None:
     size = len(orjson.dumps(document.fields)) if document.fields else 0
-    if size > _MAX_FIELDS_BYTES:
+    if size > MAX_FIELDS_BYTES:
         raise RecordError(
             "fields_too_large",
             f"its fields beside text and title have {size:,} bytes, and every chunk carries them: at most "
-            f"{_MAX_FIELDS_BYTES:,}; name the long one with --text-field, or leave it out",
+            f"{MAX_FIELDS_BYTES:,}; name the long one with --text-field, or leave it out",
             document.id,
         )

@@ -63,7 +63,7 @@ class Scratch:
         self.add_path(path)
         (number,) = self._database.execute("SELECT id FROM paths WHERE path = ?", (path,)).fetchone()
         rows = [(document_key(document_id), number, line) for document_id, line in documents]
-        self._in_one(lambda: self._database.executemany("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", rows))
+        self._write("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", rows)
 
     def forget_documents(self, path: str) -> None:
         """Forget the documents of a file that turned out to be unreadable."""
@@ -73,7 +73,7 @@ class Scratch:
     def mention(self, document_ids: Iterable[str]) -> None:
         """Remember documents that stand in a source but cannot be stored as they are."""
         rows = [(document_key(document_id),) for document_id in document_ids]
-        self._in_one(lambda: self._database.executemany("INSERT OR IGNORE INTO mentioned VALUES (?)", rows))
+        self._write("INSERT OR IGNORE INTO mentioned VALUES (?)", rows)
 
     def unknown(self, document_ids: Sequence[str]) -> list[str]:
         """Return those of the documents that stood nowhere."""
@@ -86,10 +86,10 @@ class Scratch:
                     keys.pop(key, None)
         return list(keys.values())
 
-    def _in_one(self, write: object) -> None:
-        assert callable(write)
+    def _write(self, statement: str, rows: Sequence[tuple[bytes | int, ...]]) -> None:
+        """Write rows in one transaction: each for itself would take ten times as long."""
         self._database.execute("BEGIN")
-        write()
+        self._database.executemany(statement, rows)
         self._database.execute("COMMIT")
 
 

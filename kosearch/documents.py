@@ -4,6 +4,9 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+MAX_ID_BYTES = 512
+# Every chunk of a document carries its further fields; bytes as JSON.
+MAX_FIELDS_BYTES = 256 << 10
 # Namespace of point ids, so that the same chunk of the same document gets the same id on every machine and every try.
 _POINT_NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 

@@ -35,19 +35,13 @@ def print_jobs(jobs: Iterable[JobSummary], console: Console) -> None:
 
 
 def as_row(job: JobSummary) -> dict[str, object]:
-    """Return a job for JSON."""
+    """Return a job for JSON; `coverage`: share of the tokens that are embedded."""
+    progress = job.progress
     return {
         "job_id": job.id,
         "collection": job.collection,
         "paths": job.paths,
         "created_at": job.created_at,
-        **progress_row(job.progress),
-    }
-
-
-def progress_row(progress: JobProgress) -> dict[str, object]:
-    """Return how far a job is for JSON; `coverage`: share of the tokens that are embedded."""
-    return {
         "state": progress.state,
         "documents_total": progress.documents_total,
         "documents_indexed": progress.documents_indexed,

@@ -293,13 +293,6 @@ class VectorStore:
                 self._client.delete(collection, points_selector=models.FilterSelector(filter=chosen), wait=True)
         return deleted
 
-    def delete_points(self, collection: str, point_ids: Sequence[str]) -> None:
-        """Delete points, durably; those that do not exist are passed over. Raises NotFoundError."""
-        for start in range(0, len(point_ids), _IDS_A_REQUEST):
-            some = models.PointIdsList(points=list(point_ids[start : start + _IDS_A_REQUEST]))
-            with self._translated(collection):
-                self._client.delete(collection, points_selector=some, wait=True)
-
     def count(self, collection: str) -> int:
         """Return the exact number of points. Raises NotFoundError."""
         with self._translated(collection):

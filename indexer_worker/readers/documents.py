@@ -12,12 +12,11 @@ from indexer_worker.readers.byte_streams import record_suffix
 from indexer_worker.readers.converted import CONVERTED_SUFFIXES
 from indexer_worker.readers.parquet import PARQUET_SUFFIX
 from indexer_worker.readers.records import Record
-from kosearch.documents import Document
+from kosearch.documents import MAX_ID_BYTES, Document
 from kosearch.errors import InvalidRequestError
 from kosearch.jobs import SourceFields
 from kosearch.text import clean
 
-_MAX_ID_BYTES = 512
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Payloads and answers travel as protobuf: 64-bit integers, and three messages for each level of at most a hundred.
 _INTEGERS = range(-(1 << 63), 1 << 63)
@@ -198,8 +197,8 @@ def _document_from_fields(value: dict[str, Any], fields: SourceFields) -> Docume
     if isinstance(document_id, bool) or not isinstance(document_id, str | int) or document_id == "":
         raise RecordError("missing_field", f"field {fields.id!r} (the identifier) is missing or is no text or number")
     document_id = str(document_id)
-    if not 0 < len(document_id.encode()) <= _MAX_ID_BYTES:
-        raise RecordError("bad_id", f"an identifier has 1 to {_MAX_ID_BYTES} bytes", document_id[:64])
+    if not 0 < len(document_id.encode()) <= MAX_ID_BYTES:
+        raise RecordError("bad_id", f"an identifier has 1 to {MAX_ID_BYTES} bytes", document_id[:64])
     parts = [value.pop(name, None) for name in fields.texts]
     texts = [part for part in parts if isinstance(part, str)]
     if not texts:

@@ -6,7 +6,10 @@ with a byte-order mark.
 
 import codecs
 import io
-from typing import IO, Any
+from collections.abc import Iterator
+from typing import IO
+
+from indexer_worker.readers.chunk_stream import ChunkStream
 
 _CHUNK_BYTES = 1 << 20
 # Enough to tell: of random bytes hardly any thousand is Korean in CP949, and none in UTF-8.
@@ -39,7 +42,7 @@ def detect_encoding(stream: IO[bytes]) -> str:
 
 def as_utf8(stream: IO[bytes], encoding: str) -> IO[bytes]:
     """Return the text of a stream in UTF-8, without byte-order mark; it closes that stream with itself."""
-    return io.BufferedReader(_Utf8(stream, encoding), _CHUNK_BYTES)
+    return io.BufferedReader(ChunkStream(_utf8_chunks(stream, encoding), stream), _CHUNK_BYTES)
 
 
 def _fits(window: bytes, encoding: str) -> bool:
@@ -51,35 +54,14 @@ def _fits(window: bytes, encoding: str) -> bool:
     return True
 
 
-class _Utf8(io.RawIOBase):
-    """The bytes of a text in UTF-8."""
-
-    def __init__(self, stream: IO[bytes], encoding: str) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)(_KEEP_UNREADABLE)
-        self._ready = memoryview(b"")
-        self._is_over = False
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; 0 at the end."""
-        while not self._ready and not self._is_over:
-            chunk = self._stream.read(_CHUNK_BYTES)
-            self._is_over = not chunk
-            text = self._decoder.decode(chunk, final=self._is_over)
-            self._ready = memoryview(text.encode("utf-8", "surrogateescape"))
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-    def close(self) -> None:
-        """Close the stream too."""
-        self._stream.close()
-        super().close()
+def _utf8_chunks(stream: IO[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)(_KEEP_UNREADABLE)
+    is_over = False
+    while not is_over:
+        chunk = stream.read(_CHUNK_BYTES)
+        is_over = not chunk
+        if text := decoder.decode(chunk, final=is_over):
+            yield text.encode("utf-8", "surrogateescape")
 
 
 def _keep_unreadable(error: UnicodeError) -> tuple[str, int]:

@@ -3,9 +3,10 @@
 import io
 import re
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 from indexer_worker.conversion.failure import ConversionError, Reason
+from indexer_worker.readers.chunk_stream import ChunkStream
 
 _CHUNK_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -19,34 +20,7 @@ def as_json_lines(stream: IO[bytes]) -> IO[bytes]:
     Values are cut apart, not read: a malformed one is refused by its line, and one of any length takes no memory.
     Reading raises ConversionError when the text ends within a value.
     """
-    return io.BufferedReader(_Lines(stream), _CHUNK_BYTES)
-
-
-class _Lines(io.RawIOBase):
-    """The lines as a file."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._chunks = _cut_apart(stream)
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; 0 at the end."""
-        if not self._ready:
-            self._ready = memoryview(next(self._chunks, b""))
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
-
-    def close(self) -> None:
-        """Close the stream too."""
-        self._stream.close()
-        super().close()
+    return io.BufferedReader(ChunkStream(_cut_apart(stream), stream), _CHUNK_BYTES)
 
 
 def _cut_apart(stream: IO[bytes]) -> Iterator[bytes]:

@@ -70,30 +70,30 @@ def collection_id(session: orm.Session, name: str) -> int:
     return found
 
 
-def known_documents(session: orm.Session, collection: int, keys: Iterable[bytes]) -> dict[bytes, KnownDocument]:
-    """Return what is known of the documents of these keys, deleted ones included."""
+def known_documents(session: orm.Session, collection: int, document_ids: Iterable[str]) -> dict[str, KnownDocument]:
+    """Return what is known of these documents by identifier, deleted ones included."""
+    names = {document_key(document_id): document_id for document_id in document_ids}
     columns = (DocumentRow.key, DocumentRow.digest, DocumentRow.file_id, DocumentRow.job_number, DocumentRow.chunks)
-    found: dict[bytes, KnownDocument] = {}
-    for some in _in_portions(keys):
+    found: dict[str, KnownDocument] = {}
+    for some in _in_portions(names):
         query = sa.select(*columns).where(DocumentRow.collection_id == collection, DocumentRow.key.in_(some))
         for key, digest, file_id, job_number, chunks in session.execute(query):
-            found[key] = KnownDocument(digest, file_id, job_number, chunks)
+            found[names[key]] = KnownDocument(digest, file_id, job_number, chunks)
     return found
 
 
 def newer_documents(
-    session: orm.Session, collection: int, job_number: int, document_ids: Iterable[str]
+    session: orm.Session, collection: int, job_number: int, document_ids: Sequence[str]
 ) -> frozenset[NewerDocument]:
     """Return those of the documents that a newer job stored or deleted, of documents that were begun.
 
     One of which nothing is known any more was deleted: `begin_documents` wrote it down.
     """
-    names = {document_key(document_id): document_id for document_id in document_ids}
-    known = known_documents(session, collection, names)
-    found = {NewerDocument(name, 0, is_deleted=True) for key, name in names.items() if key not in known}
+    known = known_documents(session, collection, document_ids)
+    found = {NewerDocument(name, 0, is_deleted=True) for name in document_ids if name not in known}
     found |= {
-        NewerDocument(names[key], document.job_number, document.is_deleted)
-        for key, document in known.items()
+        NewerDocument(name, document.job_number, document.is_deleted)
+        for name, document in known.items()
         if document.job_number > job_number
     }
     return frozenset(found)
@@ -108,7 +108,7 @@ def begin_documents(
     stored as they should be. Newer versions stay.
     """
     rows = [_row(collection, name, file_id, _UNCERTAIN, job_number, 0) for name in document_ids]
-    _upsert(session, rows, ("file_id", "digest", "job_number", "chunks"))
+    _upsert(session, rows)
 
 
 def record_documents(
@@ -119,13 +119,13 @@ def record_documents(
         _row(collection, version.document_id, file_id, version.digest, job_number, version.chunks)
         for version in versions
     ]
-    _upsert(session, rows, ("file_id", "digest", "job_number", "chunks"))
+    _upsert(session, rows)
 
 
 def record_deletions(session: orm.Session, collection: int, job_number: int, document_ids: Sequence[str]) -> None:
     """Write down that documents are deleted, so that no older job stores them again."""
     rows = [_row(collection, name, None, _DELETED, job_number, 0) for name in dict.fromkeys(document_ids)]
-    _upsert(session, rows, ("file_id", "digest", "job_number", "chunks"))
+    _upsert(session, rows)
     for some in _in_portions(document_key(document_id) for document_id in document_ids):
         of_these = sa.delete(ContentRow).where(ContentRow.collection_id == collection, ContentRow.key.in_(some))
         session.execute(of_these.execution_options(synchronize_session=False))
@@ -135,7 +135,7 @@ def distrust_documents(session: orm.Session, collection: int, document_ids: Sequ
     """Let the next job store these anew, and read their files: an older version may have been written over them."""
     for some in _in_portions(map(document_key, document_ids)):
         of_these = sa.update(DocumentRow).where(
-            DocumentRow.collection_id == collection, DocumentRow.key.in_(some), DocumentRow.digest != _DELETED
+            DocumentRow.collection_id == collection, DocumentRow.key.in_(some), is_there()
         )
         session.execute(of_these.values(digest=_UNCERTAIN, chunks=0).execution_options(synchronize_session=False))
         files = sa.select(DocumentRow.file_id).where(DocumentRow.collection_id == collection, DocumentRow.key.in_(some))
@@ -216,13 +216,13 @@ def _row(
     }
 
 
-def _upsert(session: orm.Session, rows: Sequence[dict[str, Any]], updated: Sequence[str]) -> None:
+def _upsert(session: orm.Session, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         return
     insert = _insert(session, DocumentRow)
     statement = insert.on_conflict_do_update(
         index_elements=["collection_id", "key"],
-        set_={name: insert.excluded[name] for name in updated},
+        set_={name: insert.excluded[name] for name in ("file_id", "digest", "job_number", "chunks")},
         where=DocumentRow.job_number <= insert.excluded.job_number,
     )
     session.execute(statement, rows)

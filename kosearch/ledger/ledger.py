@@ -41,6 +41,7 @@ from kosearch.ledger.documents import (
 )
 from kosearch.ledger.plan_writer import PlanWriter
 from kosearch.ledger.rows import (
+    ENDED_STATES,
     KEEP_PUSHED_S,
     has_removals,
     job_of,
@@ -56,7 +57,6 @@ from kosearch.ledger.rows import (
 from kosearch.ledger.tables import CollectionRow, DocumentRow, JobRow, PartitionRow, PathRow, RejectionRow, RemovalRow
 
 _ROWS_AT_ONCE = 5000
-_ENDED = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
 _PUSHED_PATH = "(pushed)"
 
 
@@ -109,11 +109,7 @@ class Ledger:
     ) -> str:
         """Record a job, which the caller dispatches at once. Returns its id, a UUID."""
         with self._database.session() as session:
-            row = self._new_job(session, collection, fields, options or JobOptions(), JobState.PENDING)
-            session.add_all(
-                PathRow(job_number=row.number, place=place, path=str(path)) for place, path in enumerate(paths)
-            )
-            return row.id
+            return self._new_source_job(session, collection, paths, fields, options or JobOptions())
 
     def retry_job(self, job_id: str, reason: str) -> str:
         """Record a job that tries the left out files of an ended one again. Returns its id.
@@ -140,11 +136,7 @@ class Ledger:
                 retries=job_id if is_partial else job.options.retries,
                 retry_reason=reason if is_partial else job.options.retry_reason,
             )
-            row = self._new_job(session, job.collection, job.fields, options, JobState.PENDING)
-            session.add_all(
-                PathRow(job_number=row.number, place=place, path=str(path)) for place, path in enumerate(job.paths)
-            )
-            return row.id
+            return self._new_source_job(session, job.collection, job.paths, job.fields, options)
 
     def push_documents(self, collection: str, content: bytes, documents: int) -> tuple[str, int]:
         """Record documents, JSON objects one a line, to be indexed at once. Returns (job id, partition number)."""
@@ -168,7 +160,7 @@ class Ledger:
     def open_jobs(self) -> int:
         """Return how many jobs have not ended."""
         with self._database.session() as session:
-            count = sa.select(sa.func.count()).select_from(JobRow).where(JobRow.state.not_in(_ENDED))
+            count = sa.select(sa.func.count()).select_from(JobRow).where(JobRow.state.not_in(ENDED_STATES))
             return session.scalar(count) or 0
 
     def jobs(self, limit: int) -> list[JobSummary]:
@@ -195,18 +187,6 @@ class Ledger:
                 last_id = rows[-1].id
                 batch = [_rejection(row) for row in rows]
             yield from batch
-
-    def rejection_counts(self, job_id: str) -> dict[str, int]:
-        """Return how many documents the job left out for each reason, the most frequent first. Raises NotFoundError."""
-        with self._database.session() as session:
-            documents = sa.func.sum(RejectionRow.documents)
-            query = sa.select(RejectionRow.reason, documents).where(
-                RejectionRow.job_number == job_row(session, job_id).number
-            )
-            counts = session.execute(
-                query.group_by(RejectionRow.reason).order_by(documents.desc(), RejectionRow.reason)
-            )
-            return {reason: int(count) for reason, count in counts}
 
     def rejected_paths(self, job_id: str, reason: str) -> set[str]:
         """Return the files of which something was left out, for one reason or any. Raises NotFoundError."""
@@ -248,7 +228,7 @@ class Ledger:
             query = sa.select(JobRow).where(JobRow.state.in_(waiting)).order_by(JobRow.number)
             due = []
             for row in session.scalars(query.with_for_update(skip_locked=True)):
-                is_due = job_states.Lease.is_due(job_status(row).lease, now, quiet_s)
+                is_due = job_status(row).lease.is_due(now, quiet_s)
                 if is_due and not self._waits_for_another(session, row):
                     row.dispatched_at = now
                     due.append(row.id)
@@ -348,11 +328,11 @@ class Ledger:
                 .order_by(RemovalRow.document_id)
                 .limit(limit)
             ).all()
-            known = known_documents(session, row.collection_id, [removal.key for removal in removals])
+            known = known_documents(session, row.collection_id, [removal.document_id for removal in removals])
             gone: list[RemovalRow] = []
             back: list[RemovalRow] = []
             for removal in removals:
-                document = known.get(removal.key)
+                document = known.get(removal.document_id)
                 is_still_there = document is not None and document.file_id == removal.file_id
                 is_deleted_by_us = document is not None and document.is_deleted and document.job_number == job.number
                 (gone if is_still_there or is_deleted_by_us else back).append(removal)
@@ -413,10 +393,8 @@ class Ledger:
 
     def known_documents(self, job: Job, document_ids: Sequence[str]) -> dict[str, KnownDocument]:
         """Return what is known of these documents, by identifier."""
-        keys = {document_key(document_id): document_id for document_id in document_ids}
         with self._database.session() as session:
-            found = known_documents(session, collection_id(session, job.collection), keys)
-        return {keys[key]: known for key, known in found.items()}
+            return known_documents(session, collection_id(session, job.collection), document_ids)
 
     def claim_contents(self, job: Job, wanted: Sequence[tuple[bytes, str]]) -> dict[str, str]:
         """Give contents to documents, see `documents.claim_contents`."""
@@ -479,6 +457,18 @@ class Ledger:
         with self._database.session() as session:
             row, _ = self._required(session, partition_id)
             write_partition(row, job_states.release_partition(partition_status(row), owner, waits_for))
+
+    def _new_source_job(
+        self,
+        session: orm.Session,
+        collection: str,
+        paths: Sequence[Path],
+        fields: SourceFields,
+        options: JobOptions,
+    ) -> str:
+        row = self._new_job(session, collection, fields, options, JobState.PENDING)
+        session.add_all(PathRow(job_number=row.number, place=place, path=str(path)) for place, path in enumerate(paths))
+        return row.id
 
     def _new_job(
         self,
@@ -592,7 +582,7 @@ class Ledger:
         earlier = sa.select(JobRow.number).where(
             JobRow.collection_id == row.collection_id,
             JobRow.number < row.number,
-            JobRow.state.not_in(_ENDED),
+            JobRow.state.not_in(ENDED_STATES),
             ~JobRow.is_push,
         )
         return session.scalar(earlier.limit(1)) is not None

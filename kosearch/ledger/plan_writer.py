@@ -142,10 +142,8 @@ class PlanWriter:
 
     def known_documents(self, document_ids: Sequence[str]) -> dict[str, KnownDocument]:
         """Return what is known of these documents, by identifier."""
-        keys = {document_key(document_id): document_id for document_id in document_ids}
         with self._database.session() as session:
-            found = known_documents(session, self._collection, keys)
-        return {keys[key]: known for key, known in found.items()}
+            return known_documents(session, self._collection, document_ids)
 
     def claim_contents(self, wanted: Sequence[tuple[bytes, str]]) -> dict[str, str]:
         """Give contents to documents, see `documents.claim_contents`."""

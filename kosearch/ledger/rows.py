@@ -22,6 +22,7 @@ from kosearch.ledger.tables import (
     RemovalRow,
 )
 
+ENDED_STATES = [state for state in JobState if state.is_ended]
 # Pushed documents are kept as long as a job that began before them may be at work on older versions of them.
 KEEP_PUSHED_S = 86_400.0
 # What is wrong with a record or file lies in itself; it is the same when it is read again. Everything else may pass.
@@ -197,10 +198,9 @@ def _complete_files(session: orm.Session, job_number: int) -> None:
 
 def _forget_old_deletions(session: orm.Session, row: JobRow, now: float) -> None:
     """Forget deleted documents that no open job is old enough to bring back, nor a push that is stored again."""
-    ended = [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED]
     oldest_open = session.scalar(
         sa.select(sa.func.min(JobRow.number)).where(
-            JobRow.collection_id == row.collection_id, JobRow.state.not_in(ended), JobRow.number != row.number
+            JobRow.collection_id == row.collection_id, JobRow.state.not_in(ENDED_STATES), JobRow.number != row.number
         )
     )
     newest_old = session.scalar(sa.select(sa.func.max(JobRow.number)).where(JobRow.created_at < now - KEEP_PUSHED_S))

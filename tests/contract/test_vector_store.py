@@ -145,16 +145,6 @@ def test_a_deferral_leaves_the_model_as_it_is(vector_store: VectorStore, collect
     assert vector_store.check_collection(collection, DIM, *MODEL)
 
 
-def test_thousands_of_points_are_deleted_in_a_call(vector_store: VectorStore, collection: str) -> None:
-    """Those that do not exist are passed over."""
-    fill(vector_store, collection, 6000)
-    stored = [chunk.point_id for chunk in chunks(6000)]
-    vector_store.delete_points(collection, [*stored[:5500], *(str(uuid.uuid4()) for _ in range(10))])
-    assert vector_store.count(collection) == 500
-    vector_store.delete_points(collection, [])
-    assert vector_store.count(collection) == 500
-
-
 def test_thousands_of_documents_are_deleted_in_a_call(vector_store: VectorStore, collection: str) -> None:
     fill(vector_store, collection, 6000)
     vector_store.upsert_chunks(collection, chunks(6000, 1, "other"), rows(6000), wait=True)

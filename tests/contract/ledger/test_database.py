@@ -146,7 +146,7 @@ def test_a_text_with_a_nul_is_refused(ledger: Ledger) -> None:
         assert "cannot hold" in str(error)  # noqa: PT017 - on one of the two databases
         assert ledger.progress(job_id).documents_total == 0
     else:
-        assert ledger.rejection_counts(job_id) == {"malformed_json": 1, "a\0b": 1}
+        assert [each.reason for each in ledger.rejections(job_id)] == ["malformed_json", "a\0b"]
 
 
 @pytest.mark.parametrize("odd", ["/a\ud800b", "a\udcff"])

@@ -59,13 +59,12 @@ def test_numbers_grow(ledger: Ledger) -> None:
     [
         lambda ledger: ledger.progress("nonsense"),
         lambda ledger: list(ledger.rejections("nonsense")),
-        lambda ledger: ledger.rejection_counts("nonsense"),
         lambda ledger: ledger.rejected_paths("nonsense", ""),
         lambda ledger: ledger.cancel_job("nonsense"),
         lambda ledger: ledger.retry_job("nonsense", ""),
         lambda ledger: claim(ledger, "nonsense"),
     ],
-    ids=["progress", "rejections", "counts", "paths", "cancel", "retry", "claim"],
+    ids=["progress", "rejections", "paths", "cancel", "retry", "claim"],
 )
 def test_an_unknown_job_is_named(ask: Callable[[Ledger], object], ledger: Ledger) -> None:
     """Asking for a job that does not exist says so."""
