@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,33 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _SearchMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SearchModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEARCH_MODE_UNSPECIFIED: _SearchMode.ValueType  # 0
+    """Hybrid; dense in a collection that was indexed without words."""
+    SEARCH_MODE_DENSE: _SearchMode.ValueType  # 1
+    """By meaning."""
+    SEARCH_MODE_LEXICAL: _SearchMode.ValueType  # 2
+    """By word: BM25 over Korean morphemes."""
+    SEARCH_MODE_HYBRID: _SearchMode.ValueType  # 3
+    """Both, fused."""
+
+class SearchMode(_SearchMode, metaclass=_SearchModeEnumTypeWrapper): ...
+
+SEARCH_MODE_UNSPECIFIED: SearchMode.ValueType  # 0
+"""Hybrid; dense in a collection that was indexed without words."""
+SEARCH_MODE_DENSE: SearchMode.ValueType  # 1
+"""By meaning."""
+SEARCH_MODE_LEXICAL: SearchMode.ValueType  # 2
+"""By word: BM25 over Korean morphemes."""
+SEARCH_MODE_HYBRID: SearchMode.ValueType  # 3
+"""Both, fused."""
+Global___SearchMode: _TypeAlias = SearchMode  # noqa: Y015
+
 @_typing.final
 class SearchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -27,15 +55,61 @@ class SearchRequest(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    FUSION_FIELD_NUMBER: _builtins.int
+    SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    CHUNKS_PER_DOCUMENT_FIELD_NUMBER: _builtins.int
+    WITH_HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    WITH_EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    PAGED_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    READING_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    LIKE_IDS_FIELD_NUMBER: _builtins.int
+    UNLIKE_IDS_FIELD_NUMBER: _builtins.int
+    MORE_COLLECTIONS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """Text to search for, 1 to 65,536 bytes of UTF-8 after normalisation."""
+    """Text to search for, up to 10,000 characters after normalisation. Empty with `like_ids` only."""
     collection: _builtins.str
     """Name of the collection or of an alias."""
     top_k: _builtins.int
-    """Hits wanted, 1 to 1,000; 0 stands for 10."""
+    """Hits wanted, 1 to 1,000; 0 stands for 10. With `chunks_per_document`: documents wanted."""
+    mode: Global___SearchMode.ValueType
+    score_threshold: _builtins.float
+    """Hits with a lower score are left out. Scores are what `Hit.score` says, and differ from mode to mode."""
+    chunks_per_document: _builtins.int
+    """At most so many chunks of a document, 1 to 10, one below the other; 0: as they come."""
+    with_highlights: _builtins.bool
+    """Tells where the words of the query stand in each hit."""
+    with_explanations: _builtins.bool
+    """Tells how each hit came by its score."""
+    paged: _builtins.bool
+    """Makes `next_page_token`: of a list that is found once, and does not change while documents come."""
+    page_token: _builtins.str
+    """The next page of an earlier answer; everything else but top_k has to be as it was."""
+    diversity: _builtins.float
+    """0 to 1: how much hits that say the same are moved down (maximal marginal relevance, 1 - lambda)."""
     @_builtins.property
     def filter(self) -> Global___Filter:
         """Only chunks that meet it are returned; absent: all."""
+
+    @_builtins.property
+    def fusion(self) -> Global___Fusion:
+        """How the two legs of a hybrid search become one list; absent: the default, see `Fusion`."""
+
+    @_builtins.property
+    def reading(self) -> Global___Reading:
+        """What is made of the query before it is searched for; absent: all of it."""
+
+    @_builtins.property
+    def like_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Documents to search like, at most 16, and unlike; of their chunks the first 8 count. With or instead of a query."""
+
+    @_builtins.property
+    def unlike_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def more_collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Further collections, at most 15, indexed with the same model; hits of all come in one list."""
 
     def __init__(
         self,
@@ -44,20 +118,132 @@ class SearchRequest(_message.Message):
         collection: _builtins.str = ...,
         top_k: _builtins.int = ...,
         filter: Global___Filter | None = ...,
+        mode: Global___SearchMode.ValueType = ...,
+        fusion: Global___Fusion | None = ...,
+        score_threshold: _builtins.float | None = ...,
+        chunks_per_document: _builtins.int = ...,
+        with_highlights: _builtins.bool = ...,
+        with_explanations: _builtins.bool = ...,
+        paged: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
+        reading: Global___Reading | None = ...,
+        diversity: _builtins.float = ...,
+        like_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unlike_ids: _abc.Iterable[_builtins.str] | None = ...,
+        more_collections: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "filter", b"filter", "fusion", b"fusion", "reading", b"reading", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "chunks_per_document", b"chunks_per_document", "collection", b"collection", "diversity", b"diversity", "filter", b"filter", "fusion", b"fusion", "like_ids", b"like_ids", "mode", b"mode", "more_collections", b"more_collections", "page_token", b"page_token", "paged", b"paged", "query", b"query", "reading", b"reading", "score_threshold", b"score_threshold", "top_k", b"top_k", "unlike_ids", b"unlike_ids", "with_explanations", b"with_explanations", "with_highlights", b"with_highlights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
+    _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
+
+Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+
+@_typing.final
+class Fusion(_message.Message):
+    """How the dense and the lexical leg become one list. Zeros stand for the default, which was chosen by measurement
+    (docs/search.md).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Method:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _MethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Fusion._Method.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        METHOD_UNSPECIFIED: Fusion._Method.ValueType  # 0
+        METHOD_RRF: Fusion._Method.ValueType  # 1
+        """Reciprocal ranks: the sum of weight / (rrf_k + rank)."""
+        METHOD_WEIGHTED: Fusion._Method.ValueType  # 2
+        """Scores of each leg, stretched to 0 to 1 between its last and its first candidate."""
+        METHOD_DBSF: Fusion._Method.ValueType  # 3
+        """Scores of each leg by their distance from its mean, within three standard deviations."""
+
+    class Method(_Method, metaclass=_MethodEnumTypeWrapper): ...
+    METHOD_UNSPECIFIED: Fusion.Method.ValueType  # 0
+    METHOD_RRF: Fusion.Method.ValueType  # 1
+    """Reciprocal ranks: the sum of weight / (rrf_k + rank)."""
+    METHOD_WEIGHTED: Fusion.Method.ValueType  # 2
+    """Scores of each leg, stretched to 0 to 1 between its last and its first candidate."""
+    METHOD_DBSF: Fusion.Method.ValueType  # 3
+    """Scores of each leg by their distance from its mean, within three standard deviations."""
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    LEXICAL_WEIGHT_FIELD_NUMBER: _builtins.int
+    RRF_K_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    method: Global___Fusion.Method.ValueType
+    lexical_weight: _builtins.float
+    """Weight of the lexical leg, above 0 and below 1; the dense leg has the rest."""
+    rrf_k: _builtins.int
+    """1 to 1,000."""
+    candidates: _builtins.int
+    """Candidates taken from each leg, 1 to 1,000; at least as many as hits are wanted are taken in any case."""
+    def __init__(
+        self,
+        *,
+        method: Global___Fusion.Method.ValueType = ...,
+        lexical_weight: _builtins.float = ...,
+        rrf_k: _builtins.int = ...,
+        candidates: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "lexical_weight", b"lexical_weight", "method", b"method", "rrf_k", b"rrf_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
+Global___Fusion: _TypeAlias = Fusion  # noqa: Y015
+
+@_typing.final
+class Reading(_message.Message):
+    """What is made of a query. Each can be switched off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEEPS_KEYBOARD_FIELD_NUMBER: _builtins.int
+    KEEPS_SPACING_FIELD_NUMBER: _builtins.int
+    KEEPS_TYPOS_FIELD_NUMBER: _builtins.int
+    keeps_keyboard: _builtins.bool
+    """Keys struck in the other keyboard layout: dkssud -> 안녕, ㅗ디ㅣㅐ -> hello; single jamo: ㅇㅏㄴ -> 안."""
+    keeps_spacing: _builtins.bool
+    """Missing or wrong spaces: 아버지가방에 -> 아버지가 방에."""
+    keeps_typos: _builtins.bool
+    """Slips within words: 됬다 -> 됐다."""
+    def __init__(
+        self,
+        *,
+        keeps_keyboard: _builtins.bool = ...,
+        keeps_spacing: _builtins.bool = ...,
+        keeps_typos: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keeps_keyboard", b"keeps_keyboard", "keeps_spacing", b"keeps_spacing", "keeps_typos", b"keeps_typos"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reading: _TypeAlias = Reading  # noqa: Y015
 
 @_typing.final
 class SearchResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HITS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    READ_QUERY_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty when there is no further page, or none was asked for."""
+    read_query: _builtins.str
+    """What was searched for, where it is not what was asked."""
+    mode: Global___SearchMode.ValueType
+    """How it was searched."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """At most top_k hits by falling score."""
@@ -66,10 +252,13 @@ class SearchResponse(_message.Message):
         self,
         *,
         hits: _abc.Iterable[Global___Hit] | None = ...,
+        next_page_token: _builtins.str = ...,
+        read_query: _builtins.str = ...,
+        mode: Global___SearchMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "mode", b"mode", "next_page_token", b"next_page_token", "read_query", b"read_query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -85,20 +274,30 @@ class Hit(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier of the document, as in the source."""
     score: _builtins.float
-    """Cosine similarity of query and chunk, -1 to 1."""
+    """Dense: cosine similarity of query and chunk, -1 to 1. Lexical: BM25. Hybrid: what the fusion makes of both."""
     text: _builtins.str
     """Text of the chunk, as in the source (NFC)."""
     title: _builtins.str
     """Title of the document; empty when it has none."""
     chunk_index: _builtins.int
     """Place of the chunk in its document, from 0."""
+    collection: _builtins.str
     @_builtins.property
     def payload(self) -> _struct_pb2.Struct:
         """The document's other fields."""
 
+    @_builtins.property
+    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Highlight]:
+        """In the order of their places."""
+
+    @_builtins.property
+    def explanation(self) -> Global___Explanation: ...
     def __init__(
         self,
         *,
@@ -108,34 +307,155 @@ class Hit(_message.Message):
         title: _builtins.str = ...,
         payload: _struct_pb2.Struct | None = ...,
         chunk_index: _builtins.int = ...,
+        collection: _builtins.str = ...,
+        highlights: _abc.Iterable[Global___Highlight] | None = ...,
+        explanation: Global___Explanation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "payload", b"payload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_index", b"chunk_index", "id", b"id", "payload", b"payload", "score", b"score", "text", b"text", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_index", b"chunk_index", "collection", b"collection", "explanation", b"explanation", "highlights", b"highlights", "id", b"id", "payload", b"payload", "score", b"score", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
 
 @_typing.final
-class Filter(_message.Message):
-    """All conditions must hold."""
+class Highlight(_message.Message):
+    """A stretch of a hit's text or title that answers a word of the query."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MUST_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    IS_IN_TITLE_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """Code points from the beginning; `end` is behind the last one."""
+    end: _builtins.int
+    is_in_title: _builtins.bool
+    term: _builtins.str
+    """The word of the query that it answers, as the dictionary has it."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        is_in_title: _builtins.bool = ...,
+        term: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "is_in_title", b"is_in_title", "start", b"start", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Highlight: _TypeAlias = Highlight  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENSE_RANK_FIELD_NUMBER: _builtins.int
+    DENSE_SCORE_FIELD_NUMBER: _builtins.int
+    LEXICAL_RANK_FIELD_NUMBER: _builtins.int
+    LEXICAL_SCORE_FIELD_NUMBER: _builtins.int
+    MATCHED_TERMS_FIELD_NUMBER: _builtins.int
+    dense_rank: _builtins.int
+    """Rank of the chunk in a leg, from 1, and its score there; absent: it was not among the candidates of that leg."""
+    dense_score: _builtins.float
+    lexical_rank: _builtins.int
+    lexical_score: _builtins.float
     @_builtins.property
-    def must(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
-        """At most 32 conditions."""
+    def matched_terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchedTerm]:
+        """Words of the query that the chunk has."""
 
     def __init__(
         self,
         *,
-        must: _abc.Iterable[Global___Condition] | None = ...,
+        dense_rank: _builtins.int | None = ...,
+        dense_score: _builtins.float | None = ...,
+        lexical_rank: _builtins.int | None = ...,
+        lexical_score: _builtins.float | None = ...,
+        matched_terms: _abc.Iterable[Global___MatchedTerm] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank", "_dense_score", b"_dense_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "dense_rank", b"dense_rank", "dense_score", b"dense_score", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank", "_dense_score", b"_dense_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "dense_rank", b"dense_rank", "dense_score", b"dense_score", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score", "matched_terms", b"matched_terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dense_rank: _TypeAlias = _typing.Literal["dense_rank"]  # noqa: Y015
+    _WhichOneofArgType__dense_rank: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank"]  # noqa: Y015
+    _WhichOneofReturnType__dense_score: _TypeAlias = _typing.Literal["dense_score"]  # noqa: Y015
+    _WhichOneofArgType__dense_score: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score"]  # noqa: Y015
+    _WhichOneofReturnType__lexical_rank: _TypeAlias = _typing.Literal["lexical_rank"]  # noqa: Y015
+    _WhichOneofArgType__lexical_rank: _TypeAlias = _typing.Literal["_lexical_rank", b"_lexical_rank"]  # noqa: Y015
+    _WhichOneofReturnType__lexical_score: _TypeAlias = _typing.Literal["lexical_score"]  # noqa: Y015
+    _WhichOneofArgType__lexical_score: _TypeAlias = _typing.Literal["_lexical_score", b"_lexical_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_rank) -> _WhichOneofReturnType__dense_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_score) -> _WhichOneofReturnType__dense_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_rank) -> _WhichOneofReturnType__lexical_rank | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_score) -> _WhichOneofReturnType__lexical_score | None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
+
+@_typing.final
+class MatchedTerm(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    term: _builtins.str
+    """As the dictionary has it, with its part of speech: 판결/N."""
+    count: _builtins.int
+    """Times it stands in title and text of the chunk."""
+    def __init__(
+        self,
+        *,
+        term: _builtins.str = ...,
+        count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["must", b"must"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchedTerm: _TypeAlias = MatchedTerm  # noqa: Y015
+
+@_typing.final
+class Filter(_message.Message):
+    """Of `must` all, of `should` at least one (when there are any), of `must_not` none holds. At most 64 conditions in all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MUST_FIELD_NUMBER: _builtins.int
+    SHOULD_FIELD_NUMBER: _builtins.int
+    MUST_NOT_FIELD_NUMBER: _builtins.int
+    ALLOWS_UNINDEXED_FIELD_NUMBER: _builtins.int
+    allows_unindexed: _builtins.bool
+    """Fields without an index are looked through chunk by chunk, which is slow in large collections. Otherwise a
+    condition on such a field is refused.
+    """
+    @_builtins.property
+    def must(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]: ...
+    @_builtins.property
+    def should(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]: ...
+    @_builtins.property
+    def must_not(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]: ...
+    def __init__(
+        self,
+        *,
+        must: _abc.Iterable[Global___Condition] | None = ...,
+        should: _abc.Iterable[Global___Condition] | None = ...,
+        must_not: _abc.Iterable[Global___Condition] | None = ...,
+        allows_unindexed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allows_unindexed", b"allows_unindexed", "must", b"must", "must_not", b"must_not", "should", b"should"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -150,17 +470,40 @@ class Condition(_message.Message):
     INTEGER_FIELD_NUMBER: _builtins.int
     BOOLEAN_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    IS_MISSING_FIELD_NUMBER: _builtins.int
+    DATES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    NESTED_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """Name of a payload field, as in the source."""
+    """Name of a payload field, as in the source; not for `filter`."""
     keyword: _builtins.str
-    """The field equals this text."""
+    """The field equals this text, or its list contains it."""
     integer: _builtins.int
     """The field equals this number."""
     boolean: _builtins.bool
     """The field equals this truth value."""
+    is_missing: _builtins.bool
+    """The field is missing, null or an empty list (true), or it is not (false)."""
     @_builtins.property
     def range(self) -> Global___Range:
         """The field is a number within this range."""
+
+    @_builtins.property
+    def any_of(self) -> Global___Values:
+        """The field equals one of these."""
+
+    @_builtins.property
+    def dates(self) -> Global___DateRange:
+        """The field is a date within this range."""
+
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """Conditions that belong together."""
+
+    @_builtins.property
+    def nested(self) -> Global___Filter:
+        """The field is a list of objects, one of which meets all of this by itself."""
 
     def __init__(
         self,
@@ -170,12 +513,17 @@ class Condition(_message.Message):
         integer: _builtins.int = ...,
         boolean: _builtins.bool = ...,
         range: Global___Range | None = ...,
+        any_of: Global___Values | None = ...,
+        is_missing: _builtins.bool = ...,
+        dates: Global___DateRange | None = ...,
+        filter: Global___Filter | None = ...,
+        nested: Global___Filter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "keyword", b"keyword", "range", b"range", "test", b"test"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "boolean", b"boolean", "dates", b"dates", "filter", b"filter", "integer", b"integer", "is_missing", b"is_missing", "keyword", b"keyword", "nested", b"nested", "range", b"range", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "field", b"field", "integer", b"integer", "keyword", b"keyword", "range", b"range", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "boolean", b"boolean", "dates", b"dates", "field", b"field", "filter", b"filter", "integer", b"integer", "is_missing", b"is_missing", "keyword", b"keyword", "nested", b"nested", "range", b"range", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_test: _TypeAlias = _typing.Literal["keyword", "integer", "boolean", "range"]  # noqa: Y015
+    _WhichOneofReturnType_test: _TypeAlias = _typing.Literal["keyword", "integer", "boolean", "range", "any_of", "is_missing", "dates", "filter", "nested"]  # noqa: Y015
     _WhichOneofArgType_test: _TypeAlias = _typing.Literal["test", b"test"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_test) -> _WhichOneofReturnType_test | None: ...
 
@@ -225,3 +573,145 @@ class Range(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lte) -> _WhichOneofReturnType__lte | None: ...
 
 Global___Range: _TypeAlias = Range  # noqa: Y015
+
+@_typing.final
+class Values(_message.Message):
+    """Texts or numbers, not both; 1 to 1,000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYWORDS_FIELD_NUMBER: _builtins.int
+    INTEGERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keywords(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def integers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        keywords: _abc.Iterable[_builtins.str] | None = ...,
+        integers: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["integers", b"integers", "keywords", b"keywords"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Values: _TypeAlias = Values  # noqa: Y015
+
+@_typing.final
+class DateRange(_message.Message):
+    """A range of dates: `2020-03-01`, `2020-03`, `2020`, or RFC 3339 with a time. A bound that is a day, month or year is
+    meant whole: `lte 2020` includes its last day. An empty bound is open.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GT_FIELD_NUMBER: _builtins.int
+    GTE_FIELD_NUMBER: _builtins.int
+    LT_FIELD_NUMBER: _builtins.int
+    LTE_FIELD_NUMBER: _builtins.int
+    gt: _builtins.str
+    gte: _builtins.str
+    lt: _builtins.str
+    lte: _builtins.str
+    def __init__(
+        self,
+        *,
+        gt: _builtins.str = ...,
+        gte: _builtins.str = ...,
+        lt: _builtins.str = ...,
+        lte: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gt", b"gt", "gte", b"gte", "lt", b"lt", "lte", b"lte"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DateRange: _TypeAlias = DateRange  # noqa: Y015
+
+@_typing.final
+class CountValuesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    field: _builtins.str
+    """An indexed field that holds keywords, integers or truth values."""
+    limit: _builtins.int
+    """1 to 1,000; 0 stands for 20."""
+    @_builtins.property
+    def filter(self) -> Global___Filter: ...
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        field: _builtins.str = ...,
+        filter: Global___Filter | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "field", b"field", "filter", b"filter", "limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountValuesRequest: _TypeAlias = CountValuesRequest  # noqa: Y015
+
+@_typing.final
+class CountValuesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueCount]:
+        """By falling count."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[Global___ValueCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountValuesResponse: _TypeAlias = CountValuesResponse  # noqa: Y015
+
+@_typing.final
+class ValueCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYWORD_FIELD_NUMBER: _builtins.int
+    INTEGER_FIELD_NUMBER: _builtins.int
+    BOOLEAN_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    keyword: _builtins.str
+    integer: _builtins.int
+    boolean: _builtins.bool
+    chunks: _builtins.int
+    """Chunks that have it."""
+    def __init__(
+        self,
+        *,
+        keyword: _builtins.str = ...,
+        integer: _builtins.int = ...,
+        boolean: _builtins.bool = ...,
+        chunks: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "keyword", b"keyword", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "chunks", b"chunks", "integer", b"integer", "keyword", b"keyword", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["keyword", "integer", "boolean"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___ValueCount: _TypeAlias = ValueCount  # noqa: Y015

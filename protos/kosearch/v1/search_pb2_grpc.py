@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SearchStub:
-    """Finds documents by meaning.
+    """Finds documents by meaning, by word, or by both.
     """
 
     def __init__(self, channel):
@@ -40,18 +40,43 @@ class SearchStub:
                 request_serializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
                 response_deserializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.SearchStream = channel.stream_stream(
+                '/kosearch.v1.Search/SearchStream',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchResponse.FromString,
+                _registered_method=True)
+        self.CountValues = channel.unary_unary(
+                '/kosearch.v1.Search/CountValues',
+                request_serializer=protos_dot_kosearch_dot_v1_dot_search__pb2.CountValuesRequest.SerializeToString,
+                response_deserializer=protos_dot_kosearch_dot_v1_dot_search__pb2.CountValuesResponse.FromString,
+                _registered_method=True)
 
 
 class SearchServicer:
-    """Finds documents by meaning.
+    """Finds documents by meaning, by word, or by both.
     """
 
     def Search(self, request, context):
-        """Encodes the query and returns the nearest chunks, best first.
-        INVALID_ARGUMENT     an empty query, top_k out of bounds, a filter that does not fit the field
-        NOT_FOUND            the collection does not exist
-        FAILED_PRECONDITION  the collection was indexed with another model
+        """Searches one query. The errors of all three calls:
+        INVALID_ARGUMENT     a query without anything to search for, a number out of bounds, a filter that does not fit
+        the field, a page token of another search
+        NOT_FOUND            a collection, or a document to search like, does not exist
+        FAILED_PRECONDITION  a collection was indexed with a model that is not served, or without what the mode needs
         UNAVAILABLE          Qdrant does not answer
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchStream(self, request_iterator, context):
+        """Searches query after query and answers in their order; a few are on their way at once. The first error ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountValues(self, request, context):
+        """Counts the values of a field: over a whole collection, or over what a filter leaves of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -65,6 +90,16 @@ def add_SearchServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchRequest.FromString,
                     response_serializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchResponse.SerializeToString,
             ),
+            'SearchStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.SearchStream,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_search__pb2.SearchResponse.SerializeToString,
+            ),
+            'CountValues': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountValues,
+                    request_deserializer=protos_dot_kosearch_dot_v1_dot_search__pb2.CountValuesRequest.FromString,
+                    response_serializer=protos_dot_kosearch_dot_v1_dot_search__pb2.CountValuesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'kosearch.v1.Search', rpc_method_handlers)
@@ -74,7 +109,7 @@ def add_SearchServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Search:
-    """Finds documents by meaning.
+    """Finds documents by meaning, by word, or by both.
     """
 
     @staticmethod
@@ -94,6 +129,60 @@ class Search:
             '/kosearch.v1.Search/Search',
             protos_dot_kosearch_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
             protos_dot_kosearch_dot_v1_dot_search__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/kosearch.v1.Search/SearchStream',
+            protos_dot_kosearch_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_search__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountValues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kosearch.v1.Search/CountValues',
+            protos_dot_kosearch_dot_v1_dot_search__pb2.CountValuesRequest.SerializeToString,
+            protos_dot_kosearch_dot_v1_dot_search__pb2.CountValuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,35 +27,45 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SearchStub:
-    """Finds documents by meaning."""
+    """Finds documents by meaning, by word, or by both."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SearchAsyncStub: ...
     Search: _grpc.UnaryUnaryMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]
-    """Encodes the query and returns the nearest chunks, best first.
-      INVALID_ARGUMENT     an empty query, top_k out of bounds, a filter that does not fit the field
-      NOT_FOUND            the collection does not exist
-      FAILED_PRECONDITION  the collection was indexed with another model
+    """Searches one query. The errors of all three calls:
+      INVALID_ARGUMENT     a query without anything to search for, a number out of bounds, a filter that does not fit
+                           the field, a page token of another search
+      NOT_FOUND            a collection, or a document to search like, does not exist
+      FAILED_PRECONDITION  a collection was indexed with a model that is not served, or without what the mode needs
       UNAVAILABLE          Qdrant does not answer
     """
+    SearchStream: _grpc.StreamStreamMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]
+    """Searches query after query and answers in their order; a few are on their way at once. The first error ends it."""
+    CountValues: _grpc.UnaryUnaryMultiCallable[_search_pb2.CountValuesRequest, _search_pb2.CountValuesResponse]
+    """Counts the values of a field: over a whole collection, or over what a filter leaves of it."""
 
 @_typing.type_check_only
 class SearchAsyncStub(SearchStub):
-    """Finds documents by meaning."""
+    """Finds documents by meaning, by word, or by both."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]  # type: ignore[assignment]
-    """Encodes the query and returns the nearest chunks, best first.
-      INVALID_ARGUMENT     an empty query, top_k out of bounds, a filter that does not fit the field
-      NOT_FOUND            the collection does not exist
-      FAILED_PRECONDITION  the collection was indexed with another model
+    """Searches one query. The errors of all three calls:
+      INVALID_ARGUMENT     a query without anything to search for, a number out of bounds, a filter that does not fit
+                           the field, a page token of another search
+      NOT_FOUND            a collection, or a document to search like, does not exist
+      FAILED_PRECONDITION  a collection was indexed with a model that is not served, or without what the mode needs
       UNAVAILABLE          Qdrant does not answer
     """
+    SearchStream: _aio.StreamStreamMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]  # type: ignore[assignment]
+    """Searches query after query and answers in their order; a few are on their way at once. The first error ends it."""
+    CountValues: _aio.UnaryUnaryMultiCallable[_search_pb2.CountValuesRequest, _search_pb2.CountValuesResponse]  # type: ignore[assignment]
+    """Counts the values of a field: over a whole collection, or over what a filter leaves of it."""
 
 class SearchServicer(metaclass=_abc_1.ABCMeta):
-    """Finds documents by meaning."""
+    """Finds documents by meaning, by word, or by both."""
 
     @_abc_1.abstractmethod
     def Search(
@@ -63,11 +73,28 @@ class SearchServicer(metaclass=_abc_1.ABCMeta):
         request: _search_pb2.SearchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.SearchResponse, _abc.Awaitable[_search_pb2.SearchResponse]]:
-        """Encodes the query and returns the nearest chunks, best first.
-          INVALID_ARGUMENT     an empty query, top_k out of bounds, a filter that does not fit the field
-          NOT_FOUND            the collection does not exist
-          FAILED_PRECONDITION  the collection was indexed with another model
+        """Searches one query. The errors of all three calls:
+          INVALID_ARGUMENT     a query without anything to search for, a number out of bounds, a filter that does not fit
+                               the field, a page token of another search
+          NOT_FOUND            a collection, or a document to search like, does not exist
+          FAILED_PRECONDITION  a collection was indexed with a model that is not served, or without what the mode needs
           UNAVAILABLE          Qdrant does not answer
         """
+
+    @_abc_1.abstractmethod
+    def SearchStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_search_pb2.SearchRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_search_pb2.SearchResponse], _abc.AsyncIterator[_search_pb2.SearchResponse]]:
+        """Searches query after query and answers in their order; a few are on their way at once. The first error ends it."""
+
+    @_abc_1.abstractmethod
+    def CountValues(
+        self,
+        request: _search_pb2.CountValuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.CountValuesResponse, _abc.Awaitable[_search_pb2.CountValuesResponse]]:
+        """Counts the values of a field: over a whole collection, or over what a filter leaves of it."""
 
 def add_SearchServicer_to_server(servicer: SearchServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
