@@ -35,12 +35,14 @@ PAYLOAD_CHUNK_INDEX = "chunk_index"
 PAYLOAD_TITLE = "title"
 PAYLOAD_TEXT = "text"
 PAYLOAD_FIELDS = "fields"
+# The sparse vector of a chunk's words; its embedding is the vector without a name.
+LEXICAL_VECTOR = "lexical"
 METADATA_MODEL_NAME = "model_name"
 METADATA_MODEL_FINGERPRINT = "model_fingerprint"
 # What a collection's threshold was before index building was deferred, so that whoever comes later can set it back.
 METADATA_INDEXING_THRESHOLD = "indexing_threshold_kib"
 
-FieldType = Literal["keyword", "integer", "float", "bool"]
+FieldType = Literal["keyword", "integer", "float", "bool", "datetime"]
 
 # Collection metadata appeared in 1.16; an older server would drop it without a word.
 _OLDEST_VERSION = (1, 16)
