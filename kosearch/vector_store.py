@@ -83,6 +83,20 @@ def field_path(name: str) -> str:
     return f"{PAYLOAD_FIELDS}.{name}" if _SIMPLE_FIELD_NAME.fullmatch(name) else f'{PAYLOAD_FIELDS}."{name}"'
 
 
+def connect(settings: QdrantSettings) -> QdrantClient:
+    """Return a blocking client of the Qdrant that the settings name; connects on first use."""
+    with _plain_http_allowed():
+        return QdrantClient(
+            url=settings.host_url,
+            grpc_port=settings.grpc_port,
+            api_key=settings.api_key,
+            timeout=settings.timeout_s,
+            prefer_grpc=True,
+            check_compatibility=False,
+            grpc_options=dict(_CHANNEL_OPTIONS),  # the client writes into it
+        )
+
+
 def connect_async(settings: QdrantSettings) -> AsyncQdrantClient:
     """Return an asyncio client of the Qdrant that the settings name; connects on first use."""
     with _plain_http_allowed():
@@ -112,16 +126,7 @@ class VectorStore:
     def __init__(self, settings: QdrantSettings) -> None:
         self._settings = settings
         self._sizer = BatchSizer(_UPSERT_POINTS, _UPSERT_BYTES)
-        with _plain_http_allowed():
-            self._client = QdrantClient(
-                url=settings.host_url,
-                grpc_port=settings.grpc_port,
-                api_key=settings.api_key,
-                timeout=settings.timeout_s,
-                prefer_grpc=True,
-                check_compatibility=False,
-                grpc_options=dict(_CHANNEL_OPTIONS),  # the client writes into it
-            )
+        self._client = connect(settings)
 
     def close(self) -> None:
         """Close the connection."""
