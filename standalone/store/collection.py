@@ -17,8 +17,8 @@ from standalone.store.files import sync_wal
 from standalone.store.index_policy import BuildAttempts, wants_index
 from standalone.store.meta_file import FIRST_SHARD, Meta, write_meta
 from standalone.store.translation import schemas
-from standalone.store.translation.points import VectorSpace
 from standalone.store.translation.values import PointId
+from standalone.store.translation.vectors import VectorSpace
 
 # A flush holds the whole process for about 0.1 s and a start replays what was not flushed, 40,000 points a second.
 _FLUSH_AFTER_POINTS = 50_000
@@ -76,8 +76,7 @@ class Collection:
     @property
     def unindexed_points(self) -> int:
         """Points that are found by a scan; at most, where some were overwritten."""
-        info = self.shard.info()
-        return min(self._unindexed_slots, info.points_count) if info.indexed_vectors_count else info.points_count
+        return min(self._unindexed_slots, self.shard.info().points_count)
 
     @property
     def wants_index(self) -> bool:
@@ -188,7 +187,7 @@ class Collection:
         """
         assert self.changed is not None
         self._successor = load_shard(self.directory / shard_name)
-        self._successor_slots = 0
+        self._successor_slots = _slots_without_index(self.directory / shard_name)
         try:
             while self.changed or self.changed is None:
                 if self.changed is None or self.is_closed:

@@ -1,5 +1,6 @@
 """The two Qdrants that kosearch runs on."""
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -39,3 +40,11 @@ def client(backend: StoreProcess | RealQdrant) -> Iterator[QdrantClient]:
     with_client = backend.client()
     yield with_client
     with_client.close()
+
+
+@pytest.fixture
+def name(client: QdrantClient) -> Iterator[str]:
+    """The name of a collection that is gone after the test."""
+    chosen = f"contract-{uuid.uuid4().hex}"
+    yield chosen
+    client.delete_collection(chosen)

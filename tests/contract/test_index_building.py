@@ -39,6 +39,22 @@ def store(data_dir: Path) -> Iterator[StoreProcess]:
         yield process
 
 
+@pytest.fixture
+def hybrid(data_dir: Path) -> Iterator[StoreProcess]:
+    """The same with terms beside the rows; every tenth point has none."""
+    with running_store(data_dir) as process:
+        client = process.client()
+        client.create_collection(
+            "c",
+            vectors_config=models.VectorParams(size=DIM, distance=models.Distance.COSINE),
+            sparse_vectors_config={"lexical": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+        )
+        client.update_collection("c", optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0))
+        upsert_with_terms(client, range(POINTS))
+        client.close()
+        yield process
+
+
 def rows(ids: range) -> NDArray[np.float32]:
     """Return a row for each id, of shape (len(ids), DIM)."""
     return np.stack([np.random.default_rng(n).standard_normal(DIM) for n in ids]).astype(np.float32)
@@ -49,6 +65,29 @@ def upsert(client: QdrantClient, ids: range, **payload: Any) -> None:
         ids=list(ids), vectors=rows(ids).tolist(), payloads=[{"n": n, "text": "글", **payload} for n in ids]
     )
     client.upsert("c", points, wait=True)
+
+
+def upsert_with_terms(client: QdrantClient, ids: range, seed: int = 0) -> None:
+    points = []
+    for n, row in zip(ids, rows(ids).tolist(), strict=True):
+        vectors = {"": row, "lexical": terms(n, seed)} if n % 10 else {"": row}
+        points.append(models.PointStruct(id=n, vector=vectors, payload={"n": n}))
+    client.upsert("c", points, wait=True)
+
+
+def terms(n: int, seed: int = 0) -> models.SparseVector:
+    """Return 1 to 10 of 50 terms."""
+    generator = np.random.default_rng([n, seed])
+    indices = sorted(set(generator.integers(50, size=10).tolist()))
+    return models.SparseVector(indices=indices, values=generator.uniform(0.1, 2.0, len(indices)).tolist())
+
+
+def found_by_terms(client: QdrantClient) -> dict[Any, float]:
+    """Return the scores of the best hits for some terms."""
+    query = models.SparseVector(indices=[3, 17, 30, 49], values=[1.0, 0.5, 2.0, 0.25])
+    chosen = models.Filter(must=[models.FieldCondition(key="n", range=models.Range(gte=5))])
+    hits = client.query_points("c", query=query, using="lexical", query_filter=chosen, limit=POINTS).points
+    return {hit.id: hit.score for hit in hits}
 
 
 def ask_for_index(client: QdrantClient) -> None:
@@ -132,6 +171,38 @@ def test_what_changes_during_a_build_is_in_the_index(store: StoreProcess) -> Non
     assert same(contents(client), before)
     assert client.get_collection("c").indexed_vectors_count == info.indexed_vectors_count
     client.close()
+
+
+def test_terms_are_found_alike_before_during_and_after_a_build(hybrid: StoreProcess) -> None:
+    """What is written during the build included.
+
+    What was overwritten meanwhile goes on to count in the rarity of its terms, so that scores differ by 3 %.
+    """
+    client = hybrid.client()
+    before = found_by_terms(client)
+    assert len(before) > 500
+    assert client.get_collection("c").indexed_vectors_count == POINTS * 0.9
+    builder = suspended_builder(hybrid, client)
+    assert found_by_terms(client) == before
+    upsert_with_terms(client, range(POINTS, POINTS + 500))
+    upsert_with_terms(client, range(0, 300), seed=1)
+    during, contents_during = found_by_terms(client), terms_of_all(client)
+    assert during != before
+    builder.resume()
+    wait_for_index(client)
+    assert found_by_terms(client) == pytest.approx(during, rel=0.03)
+    assert terms_of_all(client) == contents_during
+    client.close()
+    hybrid.kill()
+    client = hybrid.start().client()
+    assert found_by_terms(client) == pytest.approx(during, rel=0.03)
+    client.close()
+
+
+def terms_of_all(client: QdrantClient) -> dict[Any, Any]:
+    """Return the terms of all points by id."""
+    page, _ = client.scroll("c", limit=10 * POINTS, with_vectors=["lexical"])
+    return {record.id: record.vector for record in page}
 
 
 def test_nobody_waits_for_the_builder(store: StoreProcess) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client import grpc as pb
 
+from tests.contract.refusals import refusal
 from tests.real_qdrant import RealQdrant
 from tests.store_process import CALL_TIMEOUT_S, StoreProcess
 
@@ -28,14 +29,6 @@ PAYLOADS: dict[int | str, dict[str, Any]] = {
 def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
     """Return rows of shape (count, DIM)."""
     return np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32)
-
-
-@pytest.fixture
-def name(client: QdrantClient) -> Iterator[str]:
-    """The name of a collection that is gone after the test."""
-    chosen = f"contract-{uuid.uuid4().hex}"
-    yield chosen
-    client.delete_collection(chosen)
 
 
 @pytest.fixture
@@ -78,14 +71,6 @@ def fill(client: QdrantClient, empty: str) -> None:
         for (point_id, payload), row in zip(PAYLOADS.items(), rows, strict=True)
     ]
     client.upsert(empty, points, wait=True)
-
-
-def refusal(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
-    """Return status and message of a call that must fail."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    error: Any = caught.value
-    return error.code(), error.details()
 
 
 def params(size: int) -> models.VectorParams:

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client import grpc as pb
 
+from tests.contract.refusals import refusal
 from tests.store_process import CALL_TIMEOUT_S, START_TIMEOUT_S, StoreProcess, running_store
 
 DIM = 8
@@ -50,14 +51,6 @@ def collection(client: QdrantClient) -> Iterator[str]:
     client.create_collection("process", vectors_config=COSINE)
     yield "process"
     client.delete_collection("process")
-
-
-def refusal(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
-    """Return status and message of a call that must fail."""
-    with pytest.raises(grpc.RpcError) as caught:
-        call()
-    error: Any = caught.value
-    return error.code(), error.details()
 
 
 def points(start: int, count: int) -> list[models.PointStruct]:

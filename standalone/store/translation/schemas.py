@@ -10,11 +10,13 @@ from qdrant_client import grpc as pb
 
 from standalone.store.errors import InvalidArgumentError, UnsupportedError
 from standalone.store.index_policy import DEFAULT_THRESHOLD_KIB
-from standalone.store.translation.points import VectorSpace
 from standalone.store.translation.support import ALWAYS_TRUE, require_supported
+from standalone.store.translation.vectors import VectorSpace
 
 MAX_DIM = 65_536
 MAX_NAME_CHARS = 255
+# Edge makes directories of vectors' names, with up to 14 bytes before them.
+MAX_VECTOR_NAME_BYTES = 200
 # Qdrant's 16 links; 128 candidates instead of its 100 when building and, unless a query says otherwise, when searching.
 # At 100,000 clustered points of 384 dimensions recall@10 is 1.000 for 79 s of CPU; 100 candidates: 0.9997 for 56 s,
 # 200: 1.000 for 142 s (benchmarks/index_building.py --sweep). Embeddings of texts are harder than clusters.
@@ -26,6 +28,7 @@ _NO_LIMIT_KIB = 1 << 40
 _CREATE = ALWAYS_TRUE | {
     "collection_name",
     "vectors_config",
+    "sparse_vectors_config",
     "metadata",
     "shard_number",
     "replication_factor",
@@ -34,6 +37,8 @@ _CREATE = ALWAYS_TRUE | {
 }
 _COUNTS_OF_ONE = ("shard_number", "replication_factor", "write_consistency_factor")
 _VECTOR_PARAMS = frozenset({"size", "distance"})
+_SPARSE_VECTOR_PARAMS = frozenset({"index", "modifier"})
+_SPARSE_INDEX = frozenset({"full_scan_threshold", "on_disk"})
 _CREATE_INDEX = ALWAYS_TRUE | {"collection_name", "wait", "field_name", "field_type", "field_index_params"}
 _FORBIDDEN_IN_NAME = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _DISTANCES = {
@@ -42,6 +47,7 @@ _DISTANCES = {
     pb.Distance.Dot: edge.Distance.Dot,
     pb.Distance.Manhattan: edge.Distance.Manhattan,
 }
+_MODIFIERS = {pb.Modifier.Value("None"): None, pb.Modifier.Idf: edge.Modifier.Idf}
 _TOKENIZERS = {
     pb.TokenizerType.Prefix: edge.TokenizerType.Prefix,
     pb.TokenizerType.Whitespace: edge.TokenizerType.Whitespace,
@@ -110,18 +116,16 @@ def check_create(message: pb.CreateCollection) -> None:
             raise UnsupportedError(f"`{name}` = {getattr(message, name)}: it is one process")
     if message.sharding_method != pb.ShardingMethod.Auto:
         raise UnsupportedError("custom sharding")
-    vectors = _vector_params(message)
-    if not vectors:
+    if not _vector_params(message):
         raise UnsupportedError("a collection without dense vectors")
-    for name, params in vectors.items():
-        require_supported(params, _VECTOR_PARAMS)
-        if not 1 <= params.size <= MAX_DIM:
+    for name, dense in _vector_params(message).items():
+        _check_dense(name, dense)
+    for name, sparse in _sparse_params(message).items():
+        _check_sparse(name, sparse)
+        if name in _vector_params(message):
             raise InvalidArgumentError(
-                f"Validation error in body: [vectors_config.config.size: value {params.size} of vector `{name}` "
-                f"invalid, must be from 1 to {MAX_DIM}]"
+                f"Wrong input: Dense and sparse vector names must be unique - duplicate found with '{name}'"
             )
-        if params.distance not in _DISTANCES:
-            raise InvalidArgumentError(f"Wrong input: unknown distance {params.distance} of vector `{name}`")
 
 
 def edge_config(message: pb.CreateCollection) -> edge.EdgeConfig:
@@ -130,7 +134,8 @@ def edge_config(message: pb.CreateCollection) -> edge.EdgeConfig:
         vectors={
             name: edge.EdgeVectorParams(size=params.size, distance=_DISTANCES[params.distance])
             for name, params in _vector_params(message).items()
-        }
+        },
+        sparse_vectors=_sparse_config(message),
     )
 
 
@@ -145,6 +150,7 @@ def indexed_edge_config(message: pb.CreateCollection) -> edge.EdgeConfig:
             name: edge.EdgeVectorParams(size=params.size, distance=_DISTANCES[params.distance], memory=edge.Memory.Cold)
             for name, params in _vector_params(message).items()
         },
+        sparse_vectors=_sparse_config(message),
         hnsw_config=edge.HnswIndexConfig(
             m=HNSW_M,
             ef_construct=HNSW_EF_CONSTRUCT,
@@ -159,7 +165,8 @@ def indexed_edge_config(message: pb.CreateCollection) -> edge.EdgeConfig:
 
 def vector_space(message: pb.CreateCollection) -> VectorSpace:
     """Return the vectors' names and dimensions."""
-    return VectorSpace({name: params.size for name, params in _vector_params(message).items()})
+    dims = {name: params.size for name, params in _vector_params(message).items()}
+    return VectorSpace(dims, frozenset(_sparse_params(message)))
 
 
 def merge_metadata(message: pb.CreateCollection, changes: Mapping[str, pb.Value]) -> pb.CreateCollection:
@@ -230,14 +237,16 @@ def collection_info_to_pb(
     message: pb.CreateCollection, info: "edge.ShardInfo", index: IndexStatus
 ) -> pb.CollectionInfo:
     """Return what `get_collection` tells. `status`: yellow while an index is wanted or built, red when that failed."""
-    # Edge goes on counting points that were overwritten or deleted since the index was built.
+    # Edge goes on counting points that were overwritten or deleted since the index was built. As on a server, a sparse
+    # vector is indexed from the moment it is written, and counted when it has a term.
     indexed_points = info.points_count - index.unindexed_points
+    at_most = indexed_points * len(_vector_params(message)) + info.points_count * len(_sparse_params(message))
     return pb.CollectionInfo(
         status=_status(index),
         optimizer_status=pb.OptimizerStatus(ok=not index.problem, error=index.problem),
         segments_count=info.segments_count,
         points_count=info.points_count,
-        indexed_vectors_count=min(info.indexed_vectors_count, indexed_points * len(_vector_params(message))),
+        indexed_vectors_count=min(info.indexed_vectors_count, at_most),
         payload_schema={field: _index_info_to_pb(index) for field, index in info.payload_schema.items()},
         config=pb.CollectionConfig(
             params=pb.CollectionParams(
@@ -246,6 +255,7 @@ def collection_info_to_pb(
                 write_consistency_factor=1,
                 on_disk_payload=True,
                 vectors_config=message.vectors_config,
+                sparse_vectors_config=message.sparse_vectors_config if _sparse_params(message) else None,
             ),
             hnsw_config=pb.HnswConfigDiff(
                 m=HNSW_M,
@@ -277,6 +287,51 @@ def _vector_params(message: pb.CreateCollection) -> dict[str, pb.VectorParams]:
     if message.vectors_config.WhichOneof("config") == "params":
         return {"": message.vectors_config.params}
     return dict(message.vectors_config.params_map.map)
+
+
+def _sparse_params(message: pb.CreateCollection) -> dict[str, pb.SparseVectorParams]:
+    return dict(message.sparse_vectors_config.map)
+
+
+def _check_dense(name: str, params: pb.VectorParams) -> None:
+    _check_vector_name(name)
+    require_supported(params, _VECTOR_PARAMS)
+    if not 1 <= params.size <= MAX_DIM:
+        raise InvalidArgumentError(
+            f"Validation error in body: [vectors_config.config.size: value {params.size} of vector `{name}` "
+            f"invalid, must be from 1 to {MAX_DIM}]"
+        )
+    if params.distance not in _DISTANCES:
+        raise InvalidArgumentError(f"Wrong input: unknown distance {params.distance} of vector `{name}`")
+
+
+def _check_sparse(name: str, params: pb.SparseVectorParams) -> None:
+    _check_vector_name(name)
+    require_supported(params, _SPARSE_VECTOR_PARAMS)
+    require_supported(params.index, _SPARSE_INDEX)
+    if params.modifier not in _MODIFIERS:
+        raise InvalidArgumentError(f"Wrong input: unknown modifier {params.modifier} of vector `{name}`")
+
+
+def _check_vector_name(name: str) -> None:
+    """Raise InvalidArgumentError on a name that is no part of a path; the server makes directories of some of them."""
+    if _FORBIDDEN_IN_NAME.search(name) or len(name.encode()) > MAX_VECTOR_NAME_BYTES:
+        raise InvalidArgumentError(
+            f"Wrong input: a vector's name must not hold any of <>:\"/\\|?* and take at most {MAX_VECTOR_NAME_BYTES} "
+            f"bytes: {name[:MAX_VECTOR_NAME_BYTES]!r}"
+        )
+
+
+def _sparse_config(message: pb.CreateCollection) -> dict[str, edge.EdgeSparseVectorParams] | None:
+    made = {}
+    for name, params in _sparse_params(message).items():
+        index = params.index
+        made[name] = edge.EdgeSparseVectorParams(
+            full_scan_threshold=index.full_scan_threshold if index.HasField("full_scan_threshold") else None,
+            modifier=_MODIFIERS[params.modifier],
+            memory=edge.Memory.Cold if index.on_disk else None,
+        )
+    return made or None
 
 
 def _index_params(oneof: str, message: Any) -> Any:

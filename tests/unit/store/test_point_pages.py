@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import qdrant_edge as edge
 
 from standalone.store.point_pages import LAST_FRAME, decode_page, encode_page, framed, read_frame
 
@@ -31,6 +32,28 @@ def test_a_point_may_lack_a_named_vector() -> None:
     vectors = [{"a": [1.0], "b": [2.0, 3.0]}, {"b": [4.0, 5.0]}, {}]
     page = decode_page(encode_page([record(n, vector, {}) for n, vector in enumerate(vectors)]))
     assert [point.vector for point in page] == vectors
+
+
+def test_sparse_vectors_arrive_beside_dense_ones() -> None:
+    """Points without one, and sparse vectors without a term, included; names come in any order."""
+    sent = [
+        {"": [1.0], "lexical": edge.SparseVector([0, 2**32 - 1], [0.5, -2.0]), "a": edge.SparseVector([7], [1.0])},
+        [2.0],
+        {"lexical": edge.SparseVector([], [])},
+        {"lexical": edge.SparseVector([5], [0.25]), "b": [3.0, 4.0]},
+    ]
+    page = decode_page(encode_page([record(n, vector, {}) for n, vector in enumerate(sent)]))
+    assert [plain(point.vector) for point in page] == [plain(vector) for vector in sent]
+
+
+def plain(vector: Any) -> Any:
+    """Return a point's vectors as what can be compared."""
+    if not isinstance(vector, dict):
+        return list(vector)
+    return {
+        name: (each.indices, each.values) if isinstance(each, edge.SparseVector) else list(each)
+        for name, each in vector.items()
+    }
 
 
 def test_frames_end_with_an_empty_one() -> None:

@@ -12,11 +12,12 @@ from qdrant_client import grpc as pb
 from standalone.store.errors import InvalidArgumentError, UnsupportedError
 from standalone.store.index_policy import DEFAULT_THRESHOLD_KIB
 from standalone.store.translation import filters, points, schemas, values
-from standalone.store.translation.points import VectorSpace
 from standalone.store.translation.support import ALWAYS_TRUE, require_supported
+from standalone.store.translation.vectors import VectorSpace
 
 SPACE = VectorSpace({"": 3})
 NAMED = VectorSpace({"a": 2, "b": 3})
+HYBRID = VectorSpace({"": 2}, frozenset({"lexical"}))
 UUID_TEXT = "1e577be3-0997-43fd-981d-60db5c2ab732"
 
 
@@ -67,6 +68,10 @@ def upserted(vector: pb.Vector, **fields: Any) -> pb.PointStruct:
     return pb.PointStruct(id=pb.PointId(num=7), vectors=pb.Vectors(vector=vector), **fields)
 
 
+def named_vectors(**vectors: pb.Vector) -> pb.PointStruct:
+    return pb.PointStruct(id=pb.PointId(num=7), vectors=pb.Vectors(vectors=pb.NamedVectors(vectors=vectors)))
+
+
 class TestPoints:
     @pytest.mark.parametrize(
         "vector", [pb.Vector(dense=pb.DenseVector(data=[1, 2, 0.5])), pb.Vector(data=[1, 2, 0.5])], ids=["dense", "old"]
@@ -98,15 +103,33 @@ class TestPoints:
             (pb.Vector(dense=pb.DenseVector(data=[1, 2])), InvalidArgumentError),
             (pb.Vector(dense=pb.DenseVector(data=[1, 2, float("nan")])), InvalidArgumentError),
             (pb.Vector(dense=pb.DenseVector(data=[1, float("inf"), float("-inf")])), InvalidArgumentError),
-            (pb.Vector(sparse=pb.SparseVector(indices=[1], values=[1.0])), UnsupportedError),
+            (pb.Vector(sparse=pb.SparseVector(indices=[1], values=[1.0])), InvalidArgumentError),
             (pb.Vector(multi_dense=pb.MultiDenseVector()), UnsupportedError),
             (pb.Vector(document=pb.Document(text="a")), UnsupportedError),
-            (pb.Vector(data=[1.0], indices=pb.SparseIndices(data=[1])), UnsupportedError),
+            (pb.Vector(data=[1.0], indices=pb.SparseIndices(data=[1])), InvalidArgumentError),
+            (pb.Vector(data=[1.0], vectors_count=1), UnsupportedError),
         ],
     )
     def test_vector_that_is_refused(self, vector: pb.Vector, error: type[Exception]) -> None:
         with pytest.raises(error):
             points.points_from_pb([upserted(vector)], SPACE)
+
+    @pytest.mark.parametrize("count", [0, 1, 5, 64, 20_000])
+    def test_terms_are_unpacked_whatever_their_number(self, count: int) -> None:
+        indices, numbers = [n * 200_000 for n in range(count)], [n / 8 for n in range(count)]
+        terms = pb.Vector(sparse=pb.SparseVector(indices=indices, values=numbers))
+        (point,) = points.points_from_pb([named_vectors(lexical=terms)], HYBRID)
+        assert isinstance(point.vector, dict)
+        (sparse,) = point.vector.values()
+        assert isinstance(sparse, edge.SparseVector)
+        assert (sparse.indices, sparse.values) == (indices, numbers)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    def test_weight_that_is_no_number(self, value: float) -> None:
+        """A server stores it."""
+        terms = pb.Vector(sparse=pb.SparseVector(indices=[1, 2], values=[1.0, value]))
+        with pytest.raises(InvalidArgumentError):
+            points.points_from_pb([named_vectors(lexical=terms)], HYBRID)
 
     def test_payload_number_that_json_does_not_have(self) -> None:
         message = upserted(pb.Vector(data=[1, 2, 3]), payload={"a": pb.Value(double_value=float("nan"))})
@@ -224,6 +247,18 @@ def creation(**fields: Any) -> pb.CreateCollection:
     return pb.CreateCollection(**{"collection_name": "c", "vectors_config": config, **fields})
 
 
+DATATYPE = pb.SparseIndexConfig(datatype=pb.Datatype.Float16)
+
+
+def sparse_config(name: str = "lexical", **params: Any) -> pb.SparseVectorConfig:
+    return pb.SparseVectorConfig(map={name: pb.SparseVectorParams(**params)})
+
+
+def named_config(name: str) -> pb.VectorsConfig:
+    params = {name: pb.VectorParams(size=4, distance=pb.Distance.Cosine)}
+    return pb.VectorsConfig(params_map=pb.VectorParamsMap(map=params))
+
+
 def with_vector(**params: Any) -> pb.CreateCollection:
     return creation(vectors_config=pb.VectorsConfig(params=pb.VectorParams(**params)))
 
@@ -239,6 +274,11 @@ class TestSchemas:
         named = creation(vectors_config=pb.VectorsConfig(params_map=pb.VectorParamsMap(map=params)))
         schemas.check_create(named)
         assert schemas.vector_space(named).dims == {"a": 2}
+
+    def test_space_of_dense_and_sparse_vectors(self) -> None:
+        hybrid = creation(sparse_vectors_config=sparse_config())
+        schemas.check_create(hybrid)
+        assert schemas.vector_space(hybrid) == VectorSpace({"": 4}, frozenset({"lexical"}))
 
     def test_what_one_process_gives_anyway_may_be_asked_for(self) -> None:
         schemas.check_create(creation(shard_number=1, replication_factor=1, write_consistency_factor=1, timeout=5))
@@ -260,7 +300,13 @@ class TestSchemas:
             (creation(sharding_method=pb.ShardingMethod.Custom), UnsupportedError),
             (creation(quantization_config=pb.QuantizationConfig()), UnsupportedError),
             (creation(hnsw_config=pb.HnswConfigDiff(m=4)), UnsupportedError),
-            (creation(sparse_vectors_config=pb.SparseVectorConfig()), UnsupportedError),
+            (pb.CreateCollection(collection_name="c", sparse_vectors_config=sparse_config()), UnsupportedError),
+            (creation(sparse_vectors_config=sparse_config(index=DATATYPE)), UnsupportedError),
+            (creation(sparse_vectors_config=sparse_config(modifier=9)), InvalidArgumentError),
+            (creation(sparse_vectors_config=sparse_config("")), InvalidArgumentError),
+            (creation(sparse_vectors_config=sparse_config("/../../a")), InvalidArgumentError),
+            (creation(sparse_vectors_config=sparse_config("가" * 67)), InvalidArgumentError),
+            (creation(vectors_config=named_config("/../../a")), InvalidArgumentError),
         ],
     )
     def test_collection_that_is_refused(self, message: pb.CreateCollection, error: type[Exception]) -> None:
@@ -326,6 +372,16 @@ class TestIndexing:
             creation(), shard_info(points=20, indexed=0), schemas.IndexStatus(0, False)
         )
         assert told.indexed_vectors_count == 0
+
+    def test_sparse_vectors_are_indexed_without_an_index(self) -> None:
+        """They count on top of the dense ones, which alone decide what is unindexed."""
+        hybrid = creation(sparse_vectors_config=sparse_config())
+        unbuilt, built = schemas.IndexStatus(20, is_wanted=False), schemas.IndexStatus(5, is_wanted=False)
+        told = [
+            schemas.collection_info_to_pb(hybrid, shard_info(points=20, indexed=indexed), status).indexed_vectors_count
+            for indexed, status in [(18, unbuilt), (33, built), (40, built)]
+        ]
+        assert told == [18, 33, 35]
 
 
 def shard_info(points: int, indexed: int) -> Any:
