@@ -30,12 +30,18 @@ from encoder_service.metrics import Metrics, served_metrics
 from encoder_service.model_loading import load_model
 from encoder_service.model_registry import LoadedModel, ModelRegistry
 from encoder_service.models_servicer import ModelsServicer
-from encoder_service.searcher import Searcher
-from encoder_service.servicer import EncoderServicer, Limits, SearchServicer
+from encoder_service.search.chunk_store import ChunkStore
+from encoder_service.search.collections import Collections
+from encoder_service.search.korean import KoreanReader
+from encoder_service.search.searcher import Searcher
+from encoder_service.search_servicer import SearchServicer
+from encoder_service.servicer import EncoderServicer, Limits
 from encoder_service.tokens_servicer import TokensServicer
 from encoder_service.tracing import tracing
 from kosearch.errors import SettingsError
 from kosearch.graceful_stop import finish_calls, stop_event
+from kosearch.korean.kiwi import shared_kiwi
+from kosearch.korean.morphemes import MorphemeAnalyser
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import Settings
@@ -177,7 +183,8 @@ def _build_services(
     """Put the use cases together; what they need is taken down with the stack, in reverse order."""
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
-    searcher = Searcher(models, qdrant, settings.qdrant, tracer)
+    collections = Collections(qdrant, settings.qdrant)
+    searcher = Searcher(models, collections, ChunkStore(qdrant, settings.qdrant, tracer), KoreanReader(_load_analyser))
 
     encoder_servicer = EncoderServicer(models, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes))
     search_servicer = SearchServicer(searcher)
@@ -201,6 +208,10 @@ def _build_services(
             lambda server: models_pb2_grpc.add_ModelsServicer_to_server(models_servicer, server),
         ),
     ]
+
+
+def _load_analyser() -> MorphemeAnalyser:
+    return MorphemeAnalyser(shared_kiwi())
 
 
 def _build_index_servicer(

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from google.protobuf import struct_pb2
-
 from encoder_service.embedding_types import EmbeddingType, check_form, to_bytes
 from encoder_service.encoder import Encoded, Options
 from encoder_service.model_registry import ModelRegistry, ServedModel
 from encoder_service.scheduling import Priority
-from encoder_service.searcher import Condition, Hit, Range, Searcher
 from encoder_service.streams import answer_in_order
 from encoder_service.wire import TYPE_NUMBERS, client_of, embedding_type_of, long_text_of, priority_of, role_of
 from kosearch import __version__
-from kosearch.errors import InvalidRequestError, OverloadedError
-from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc, search_pb2, search_pb2_grpc
+from kosearch.errors import OverloadedError
+from protos.kosearch.v1 import encoder_pb2, encoder_pb2_grpc
 
 T = TypeVar("T")
 
@@ -118,55 +115,4 @@ def _options(request: encoder_pb2.EncodeRequest, usual: Priority, client: str, d
         long_text=long_text_of(request.long_text),
         client=client,
         deadline_s=deadline_s,
-    )
-
-
-class SearchServicer(search_pb2_grpc.SearchServicer):
-    """Answers kosearch.v1.Search."""
-
-    def __init__(self, searcher: Searcher) -> None:
-        self._searcher = searcher
-
-    async def Search(self, request: search_pb2.SearchRequest, context: Any) -> search_pb2.SearchResponse:  # noqa: N802
-        """Find the nearest chunks."""
-        conditions = [_condition(condition) for condition in request.filter.must]
-        hits = await self._searcher.search(request.query, request.collection, request.top_k, conditions)
-        return search_pb2.SearchResponse(hits=map(_hit_message, hits))
-
-
-def _condition(message: search_pb2.Condition) -> Condition:
-    match message.WhichOneof("test"):
-        case "keyword":
-            return Condition(message.field, message.keyword)
-        case "integer":
-            return Condition(message.field, message.integer)
-        case "boolean":
-            return Condition(message.field, message.boolean)
-        case "range":
-            return Condition(message.field, _range(message.range))
-        case _:
-            raise InvalidRequestError(
-                f"the condition on field {message.field!r} tests nothing; set keyword, integer, boolean or range"
-            )
-
-
-def _range(message: search_pb2.Range) -> Range:
-    return Range(
-        gt=message.gt if message.HasField("gt") else None,
-        gte=message.gte if message.HasField("gte") else None,
-        lt=message.lt if message.HasField("lt") else None,
-        lte=message.lte if message.HasField("lte") else None,
-    )
-
-
-def _hit_message(hit: Hit) -> search_pb2.Hit:
-    payload = struct_pb2.Struct()
-    payload.update(hit.fields)
-    return search_pb2.Hit(
-        id=hit.document_id,
-        score=hit.score,
-        text=hit.text,
-        title=hit.title,
-        payload=payload,
-        chunk_index=hit.chunk_index,
     )

@@ -44,22 +44,22 @@ _LONG_TEXTS: dict[int, LongText] = {
 
 def priority_of(number: int, usual: Priority) -> Priority:
     """The class of a call; `usual` where it names none. Raises InvalidRequestError, as the next three do."""
-    return usual if number == encoder_pb2.PRIORITY_UNSPECIFIED else _known(_PRIORITIES, number, "priority")
+    return usual if number == encoder_pb2.PRIORITY_UNSPECIFIED else known(_PRIORITIES, number, "priority")
 
 
 def role_of(number: int) -> Role:
     """What the texts of a call are."""
-    return _known(_ROLES, number, "role")
+    return known(_ROLES, number, "role")
 
 
 def long_text_of(number: int) -> LongText:
     """What becomes of long texts."""
-    return _known(_LONG_TEXTS, number, "long_text")
+    return known(_LONG_TEXTS, number, "long_text")
 
 
 def embedding_type_of(number: int) -> EmbeddingType:
     """The numbers that a caller wants."""
-    return _known(_TYPES, number, "embedding_type")
+    return known(_TYPES, number, "embedding_type")
 
 
 def client_of(context: Any) -> str:
@@ -70,7 +70,8 @@ def client_of(context: Any) -> str:
     return str(context.peer())
 
 
-def _known(meanings: Mapping[int, T], number: int, field: str) -> T:
+def known(meanings: Mapping[int, T], number: int, field: str) -> T:
+    """The meaning of a number on the wire. Raises InvalidRequestError for one that is not among them."""
     try:
         return meanings[number]
     except KeyError:

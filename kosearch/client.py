@@ -1,6 +1,6 @@
 """A client of the encoder service: encode, search, index. Blocking; one instance may serve several threads."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import grpc
 import numpy as np
-from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from numpy.typing import NDArray
@@ -33,6 +32,17 @@ from kosearch.jobs import (
     SourceFields,
     StoredDocument,
 )
+from kosearch.search_client import (
+    DEFAULT_OPTIONS,
+    Hit,
+    SearchOptions,
+    SearchPage,
+    ValueCount,
+    as_filter,
+    search_page,
+    search_request,
+    value_counts,
+)
 from kosearch.settings import EncoderSettings
 from protos.kosearch.v1 import (
     encoder_pb2,
@@ -44,6 +54,8 @@ from protos.kosearch.v1 import (
     search_pb2,
     search_pb2_grpc,
 )
+
+__all__ = ["Client", "Encoded", "Hit", "ModelInfo", "Role", "SearchOptions", "SearchPage", "ServedModel", "ValueCount"]
 
 # Compiling a large model takes minutes.
 _LOAD_TIMEOUT_S = 600.0
@@ -108,18 +120,6 @@ class ServedModel:
     is_default: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A chunk that answers a query; `score` is the cosine similarity, -1 to 1."""
-
-    id: str
-    score: float
-    title: str
-    text: str
-    chunk_index: int
-    payload: dict[str, Any]
-
-
 class Client:
     """A connection to the encoder service; connects on first use."""
 
@@ -163,18 +163,54 @@ class Client:
         return Encoded(rows, tuple(reply.token_counts), tuple(reply.truncated), reply.model_fingerprint)
 
     def search(
-        self, query: str, collection: str, top_k: int = 10, conditions: Sequence[search_pb2.Condition] = ()
+        self,
+        query: str,
+        collection: str,
+        top_k: int = 10,
+        conditions: Sequence[search_pb2.Condition] | search_pb2.Filter = (),
+        options: SearchOptions = DEFAULT_OPTIONS,
     ) -> list[Hit]:
-        """Return at most `top_k` chunks by falling score. Raises NotFoundError for an unknown collection."""
+        """Return at most `top_k` chunks by falling score that meet the filter, or all conditions.
+
+        Raises NotFoundError for an unknown collection, ConflictError for a mode that it was not indexed for.
+        """
+        return self.search_page(query, collection, top_k, conditions, options).hits
+
+    def search_page(
+        self,
+        query: str,
+        collection: str,
+        top_k: int = 10,
+        conditions: Sequence[search_pb2.Condition] | search_pb2.Filter = (),
+        options: SearchOptions = DEFAULT_OPTIONS,
+    ) -> SearchPage:
+        """Search, and return the answer whole: with the token of the next page, and how it was searched."""
         with self._translated():
-            request = search_pb2.SearchRequest(query=query, collection=collection, top_k=top_k)
-            if conditions:
-                request.filter.must.extend(conditions)
-            reply = self._search.Search(request, **self._call())
-        return [
-            Hit(hit.id, hit.score, hit.title, hit.text, hit.chunk_index, json_format.MessageToDict(hit.payload))
-            for hit in reply.hits
-        ]
+            request = search_request(query, collection, top_k, conditions, options)
+            return search_page(self._search.Search(request, **self._call()))
+
+    def search_stream(
+        self, queries: Iterable[str], collection: str, top_k: int = 10, options: SearchOptions = DEFAULT_OPTIONS
+    ) -> Iterator[SearchPage]:
+        """Yield the answer of each query in their order; a few are on their way at once. The first error ends it."""
+        requests = (search_request(query, collection, top_k, (), options) for query in queries)
+        with self._translated():  # no deadline: there may be millions of queries
+            for reply in self._search.SearchStream(requests, metadata=self._metadata):
+                yield search_page(reply)
+
+    def count_values(
+        self,
+        collection: str,
+        field: str,
+        conditions: Sequence[search_pb2.Condition] | search_pb2.Filter = (),
+        limit: int = 20,
+    ) -> list[ValueCount]:
+        """Return the most frequent values of an indexed field among the chunks that meet the filter."""
+        with self._translated():
+            request = search_pb2.CountValuesRequest(
+                collection=collection, field=field, filter=as_filter(conditions), limit=limit
+            )
+            return value_counts(self._search.CountValues(request, **self._call()))
 
     def submit_job(
         self, collection: str, paths: Sequence[Path], fields: SourceFields, options: JobOptions | None = None

@@ -1,0 +1,59 @@
+"""What a search asks of its neighbours: the models that encode, and whoever knows Korean."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from encoder_service.encoder import Encoded, Options
+from encoder_service.search.chunk_store import SparseVector
+from encoder_service.search.highlighting import Term
+from encoder_service.search.requests import Reading
+
+
+class QueryEncoder(Protocol):
+    """What a searcher asks of the encoder."""
+
+    async def encode(self, texts: Sequence[str], options: Options) -> Encoded:
+        """Encode texts in the order given."""
+        ...
+
+
+class QueryModels(Protocol):
+    """The models that queries can be encoded with."""
+
+    def encoder_of(self, fingerprint: str) -> QueryEncoder | None:
+        """The encoder of the model with this fingerprint, if there is one."""
+        ...
+
+    def names(self) -> list[str]:
+        """Names of all models."""
+        ...
+
+
+class ReadQuery(Protocol):
+    """What is searched for: `text` by meaning, `lexical_text` by words."""
+
+    @property
+    def text(self) -> str:
+        """The text to encode."""
+        ...
+
+    @property
+    def lexical_text(self) -> str:
+        """The text to take words from."""
+        ...
+
+
+class Korean(Protocol):
+    """What a searcher asks of whoever knows Korean."""
+
+    async def read(self, query: str, reading: Reading) -> ReadQuery:
+        """Mend a normalised query as far as it may be."""
+        ...
+
+    async def query_vector(self, text: str) -> SparseVector:
+        """The words of a query with their weights; empty where it has none that tell documents apart."""
+        ...
+
+    async def terms(self, texts: Sequence[str]) -> Sequence[Sequence[Term]]:
+        """The words of each text with their places."""
+        ...

@@ -1,0 +1,246 @@
+"""What a client asks of search and is answered, without the words of the wire."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from google.protobuf import json_format
+
+from kosearch.errors import InvalidRequestError
+from protos.kosearch.v1 import search_pb2
+
+SearchMode = Literal["dense", "lexical", "hybrid"]
+FusionMethod = Literal["rrf", "weighted", "dbsf"]
+
+_MODES: dict[SearchMode | None, search_pb2.SearchMode.ValueType] = {
+    None: search_pb2.SEARCH_MODE_UNSPECIFIED,
+    "dense": search_pb2.SEARCH_MODE_DENSE,
+    "lexical": search_pb2.SEARCH_MODE_LEXICAL,
+    "hybrid": search_pb2.SEARCH_MODE_HYBRID,
+}
+_MODE_NAMES: dict[int, SearchMode] = {number: mode for mode, number in _MODES.items() if mode}
+_METHODS: dict[FusionMethod | None, search_pb2.Fusion.Method.ValueType] = {
+    None: search_pb2.Fusion.METHOD_UNSPECIFIED,
+    "rrf": search_pb2.Fusion.METHOD_RRF,
+    "weighted": search_pb2.Fusion.METHOD_WEIGHTED,
+    "dbsf": search_pb2.Fusion.METHOD_DBSF,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """How a hybrid search makes one list of two; what is None or 0 is left to the service.
+
+    lexical_weight: above 0 and below 1; the dense leg has the rest
+    candidates: from each leg
+    """
+
+    method: FusionMethod | None = None
+    lexical_weight: float = 0.0
+    rrf_k: int = 0
+    candidates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What of a query stays as it was typed."""
+
+    keeps_keyboard: bool = False
+    keeps_spacing: bool = False
+    keeps_typos: bool = False
+
+
+AS_TYPED = Reading(keeps_keyboard=True, keeps_spacing=True, keeps_typos=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How to search.
+
+    mode: None is hybrid where the collection has words, else dense
+    threshold: hits of a lower score are left out
+    chunks_per_document: at most so many of a document, `top_k` then counts documents; 0: chunks as they come
+    highlights, explains: the hits tell where the words of the query stand, and how they came by their scores
+    paged: the answer has a token for the next page; page_token: that of an earlier answer
+    diversity: 0 to 1, how much hits that say the same are moved down
+    like_ids, unlike_ids: documents to search like and unlike, with or instead of a query
+    more_collections: searched together with the first
+    """
+
+    mode: SearchMode | None = None
+    fusion: Fusion | None = None
+    threshold: float | None = None
+    chunks_per_document: int = 0
+    highlights: bool = False
+    explains: bool = False
+    paged: bool = False
+    page_token: str = ""
+    reading: Reading | None = None
+    diversity: float = 0.0
+    like_ids: Sequence[str] = ()
+    unlike_ids: Sequence[str] = ()
+    more_collections: Sequence[str] = ()
+
+
+DEFAULT_OPTIONS = SearchOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """A stretch of a hit's text or title that answers a word of the query; code points."""
+
+    start: int
+    end: int
+    is_in_title: bool
+    term: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedTerm:
+    """A word of the query that a hit has, and how often."""
+
+    term: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a hit came by its score: rank from 1 and score in each leg, None where the leg does not have it."""
+
+    dense_rank: int | None
+    dense_score: float | None
+    lexical_rank: int | None
+    lexical_score: float | None
+    matched_terms: tuple[MatchedTerm, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that answers a query.
+
+    score: by meaning the cosine similarity, -1 to 1; by words BM25; else what the fusion makes of both
+    """
+
+    id: str
+    score: float
+    title: str
+    text: str
+    chunk_index: int
+    payload: dict[str, Any]
+    collection: str = ""
+    highlights: tuple[Highlight, ...] = ()
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """An answer whole.
+
+    next_page_token: empty at the end, or when no pages were asked for
+    read_query: what was searched for, where it is not what was asked
+    mode: how it was searched
+    """
+
+    hits: list[Hit]
+    next_page_token: str
+    read_query: str
+    mode: SearchMode
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCount:
+    """A value of a field, and the chunks that have it."""
+
+    value: str | int | bool
+    chunks: int
+
+
+def as_filter(conditions: Sequence[search_pb2.Condition] | search_pb2.Filter) -> search_pb2.Filter | None:
+    """Return the filter; conditions without one must all hold."""
+    if isinstance(conditions, search_pb2.Filter):
+        return conditions
+    return search_pb2.Filter(must=conditions) if conditions else None
+
+
+def search_request(
+    query: str,
+    collection: str,
+    top_k: int,
+    conditions: Sequence[search_pb2.Condition] | search_pb2.Filter = (),
+    options: SearchOptions = DEFAULT_OPTIONS,
+) -> search_pb2.SearchRequest:
+    """Return the request. Raises InvalidRequestError for numbers that no message can hold."""
+    try:
+        return search_pb2.SearchRequest(
+            query=query,
+            collection=collection,
+            top_k=top_k,
+            filter=as_filter(conditions),
+            mode=_MODES[options.mode],
+            fusion=_fusion(options.fusion) if options.fusion else None,
+            score_threshold=options.threshold,
+            chunks_per_document=options.chunks_per_document,
+            with_highlights=options.highlights,
+            with_explanations=options.explains,
+            paged=options.paged,
+            page_token=options.page_token,
+            reading=_reading(options.reading) if options.reading else None,
+            diversity=options.diversity,
+            like_ids=options.like_ids,
+            unlike_ids=options.unlike_ids,
+            more_collections=options.more_collections,
+        )
+    except UnicodeEncodeError:
+        raise
+    except (ValueError, KeyError) as error:
+        raise InvalidRequestError(f"the search cannot be asked for: {error}; see SearchOptions") from error
+
+
+def search_page(reply: search_pb2.SearchResponse) -> SearchPage:
+    """Return what the service has answered."""
+    mode = _MODE_NAMES.get(reply.mode, "dense")  # a service of an earlier version does not say
+    return SearchPage([_hit(hit) for hit in reply.hits], reply.next_page_token, reply.read_query, mode)
+
+
+def value_counts(reply: search_pb2.CountValuesResponse) -> list[ValueCount]:
+    """Return the counts that the service has answered."""
+    return [ValueCount(getattr(each, each.WhichOneof("value") or "keyword"), each.chunks) for each in reply.values]
+
+
+def _fusion(fusion: Fusion) -> search_pb2.Fusion:
+    return search_pb2.Fusion(
+        method=_METHODS[fusion.method],
+        lexical_weight=fusion.lexical_weight,
+        rrf_k=fusion.rrf_k,
+        candidates=fusion.candidates,
+    )
+
+
+def _reading(reading: Reading) -> search_pb2.Reading:
+    return search_pb2.Reading(
+        keeps_keyboard=reading.keeps_keyboard, keeps_spacing=reading.keeps_spacing, keeps_typos=reading.keeps_typos
+    )
+
+
+def _hit(hit: search_pb2.Hit) -> Hit:
+    return Hit(
+        id=hit.id,
+        score=hit.score,
+        title=hit.title,
+        text=hit.text,
+        chunk_index=hit.chunk_index,
+        payload=json_format.MessageToDict(hit.payload),
+        collection=hit.collection,
+        highlights=tuple(Highlight(each.start, each.end, each.is_in_title, each.term) for each in hit.highlights),
+        explanation=_explanation(hit.explanation) if hit.HasField("explanation") else None,
+    )
+
+
+def _explanation(told: search_pb2.Explanation) -> Explanation:
+    return Explanation(
+        dense_rank=told.dense_rank if told.HasField("dense_rank") else None,
+        dense_score=told.dense_score if told.HasField("dense_score") else None,
+        lexical_rank=told.lexical_rank if told.HasField("lexical_rank") else None,
+        lexical_score=told.lexical_score if told.HasField("lexical_score") else None,
+        matched_terms=tuple(MatchedTerm(each.term, each.count) for each in told.matched_terms),
+    )
