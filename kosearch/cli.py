@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,9 +18,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from kosearch import stack
-from kosearch.client import Client, Hit
+from kosearch.client import Client
 from kosearch.errors import InvalidRequestError, KosearchError, ModelError, NotFoundError, SettingsError
-from kosearch.filters import parse_filter
 from kosearch.index_command import StdinFormat, keep_sources_indexed, submit_sources, sweep_spool
 from kosearch.installed_models import (
     InstalledModel,
@@ -34,6 +32,7 @@ from kosearch.installed_models import (
 from kosearch.job_commands import as_row, explain, print_coverage, print_jobs
 from kosearch.job_progress import STATE_WORDS, show_progress, show_rejections
 from kosearch.jobs import JobOptions, JobState, SourceFields
+from kosearch.search_command import count, search
 from kosearch.settings import describe_settings, load_settings
 from kosearch.sts_metrics import read_sts_pairs, sts_metrics
 
@@ -42,7 +41,6 @@ EXIT_BAD_INPUT = 2
 EXIT_LEFT_OUT = 3
 
 _LINES_PER_CALL = 256
-_SNIPPET_CHARACTERS = 160
 
 app = typer.Typer(
     help="한국어 의미 검색: 문서를 색인하고 뜻으로 찾습니다. / Korean semantic search.",
@@ -52,6 +50,8 @@ app = typer.Typer(
 )
 eval_app = typer.Typer(help="모델을 평가합니다. / Measure a model.", no_args_is_help=True)
 app.add_typer(eval_app, name="eval")
+app.command()(search)
+app.command()(count)
 model_app = typer.Typer(help="모델을 들이고 살펴봅니다. / Bring models in and look at them.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 
@@ -63,12 +63,6 @@ _ModelsDir = Annotated[
     Path | None, typer.Option(help="모델 폴더 / folder of models (default: models in the data directory)")
 ]
 _AsJson = Annotated[bool, typer.Option("--json", help="JSON으로 출력 / print JSON")]
-
-
-class Mode(StrEnum):
-    """How to search."""
-
-    DENSE = "dense"
 
 
 def main() -> None:
@@ -250,33 +244,6 @@ def cancel(
     if state is not JobState.CANCELLED:
         _out.print("이미 끝난 작업입니다 / the job had ended before")
         raise typer.Exit(EXIT_FAILED)
-
-
-@app.command()
-def search(
-    query: Annotated[str, typer.Argument(help="질의 / what to look for")],
-    collection: Annotated[str, typer.Option(help="컬렉션 이름 / name of the collection")],
-    top_k: Annotated[int, typer.Option(min=1, max=1000, help="결과 수 / hits wanted")] = 10,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option("--filter", help='조건 / condition, repeatable: law=민법 rating>=8 open=true year="2023" (text)'),
-    ] = None,
-    mode: Annotated[Mode, typer.Option(help="검색 방법 / how to search")] = Mode.DENSE,
-    as_json: _AsJson = False,
-    data_dir: _DataDir = None,
-) -> None:
-    """뜻으로 찾습니다. / Search by meaning."""
-    del mode  # one so far
-    conditions = [parse_filter(expression) for expression in filters or ()]
-    with Client(load_settings(data_dir).encoder) as client:
-        hits = client.search(query, collection, top_k, conditions)
-    if as_json:
-        _print_json({"query": query, "collection": collection, "hits": hits})
-        return
-    for rank, hit in enumerate(hits, start=1):
-        _print_hit(rank, hit)
-    if not hits:
-        _out.print("결과가 없습니다 / no hits")
 
 
 @app.command()
@@ -478,14 +445,6 @@ def _lines_in_batches() -> Iterator[list[str]]:
 def _encode_all(client: Client, texts: list[str]) -> "np.typing.NDArray[np.float32]":
     batches = (texts[begin : begin + _LINES_PER_CALL] for begin in range(0, len(texts), _LINES_PER_CALL))
     return np.concatenate([client.encode(batch, is_bulk=True).embeddings for batch in batches])
-
-
-def _print_hit(rank: int, hit: Hit) -> None:
-    snippet = " ".join(hit.text.split())
-    if len(snippet) > _SNIPPET_CHARACTERS:
-        snippet = snippet[:_SNIPPET_CHARACTERS] + "…"
-    _out.print(f"{rank:>3}  {hit.score:.4f}  {hit.id}" + (f"  {hit.title}" if hit.title else ""), markup=False)
-    _out.print(f"              {snippet}", markup=False)
 
 
 def _print_json(value: object) -> None:
