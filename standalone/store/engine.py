@@ -5,7 +5,13 @@ import re
 
 from standalone.store.errors import InvalidArgumentError, MissingError, NoSpaceError, StoreError
 
-_WRONG_INPUT = ("Vector dimension error", "Not existing vector name error", "Wrong input", "Bad request")
+_WRONG_INPUT = (
+    "Vector dimension error",
+    "Not existing vector name error",
+    "No appropriate index for faceting",
+    "Wrong input",
+    "Bad request",
+)
 _NO_POINT = re.compile(r"No point with id (\S+)")
 _JSON_PATH = re.compile(r"invalid JSON path (.*)", re.DOTALL)
 _NO_SPACE = re.compile(r"No space left on device|os error 28\b")

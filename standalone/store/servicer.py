@@ -11,7 +11,7 @@ from qdrant_client import grpc as pb
 from standalone.store.collection import Collection
 from standalone.store.collection_directory import CollectionDirectory
 from standalone.store.errors import InvalidArgumentError
-from standalone.store.translation import points, schemas
+from standalone.store.translation import facets, points, schemas
 from standalone.store.translation.filters import filter_from_pb
 from standalone.store.translation.support import ALWAYS_TRUE, require_supported
 from standalone.store.translation.values import payload_from_pb, point_id_to_pb
@@ -21,6 +21,8 @@ _GET = ALWAYS_TRUE | {"collection_name", "ids", "with_payload", "with_vectors"}
 _COUNT = ALWAYS_TRUE | {"collection_name", "filter", "exact"}
 _SET_PAYLOAD = ALWAYS_TRUE | {"collection_name", "wait", "payload", "points_selector", "key"}
 _QUERY_BATCH = ALWAYS_TRUE | {"collection_name", "query_points"}
+_UPDATE_VECTORS = ALWAYS_TRUE | {"collection_name", "wait", "points"}
+_DELETE_VECTORS = ALWAYS_TRUE | {"collection_name", "wait", "points_selector", "vectors"}
 _DELETE_INDEX = ALWAYS_TRUE | {"collection_name", "wait", "field_name"}
 _UPDATE_COLLECTION = ALWAYS_TRUE | {"collection_name", "metadata", "optimizers_config"}
 # Deletes free space in the end, so they may go on a little longer on a full disk.
@@ -116,6 +118,30 @@ class PointsServicer(pb.PointsServicer):
             number = collection.update(edge.UpdateOperation.delete_points_by_filter(selected))
         return await _answer(collection, number, request.wait)
 
+    async def UpdateVectors(self, request: pb.UpdatePointVectors, _context: Context) -> pb.PointsOperationResponse:  # noqa: N802
+        require_supported(request, _UPDATE_VECTORS)
+        collection = self._collections.get(request.collection_name)
+        updated = points.point_vectors_from_pb(request.points, collection.space)
+        self._collections.require_room()
+        ids = [point.id for point in updated]
+        number = collection.update(edge.UpdateOperation.update_vectors(updated), ids, len(ids))
+        return await _answer(collection, number, request.wait)
+
+    async def DeleteVectors(self, request: pb.DeletePointVectors, _context: Context) -> pb.PointsOperationResponse:  # noqa: N802
+        require_supported(request, _DELETE_VECTORS)
+        collection = self._collections.get(request.collection_name)
+        names = points.vector_names_from_pb(request, collection.space)
+        selected = collection.resolve(points.selector_from_pb(request.points_selector))
+        self._collections.require_room()
+        if isinstance(selected, list):
+            if not selected:
+                raise InvalidArgumentError("Bad request: Empty update request")
+            operation = edge.UpdateOperation.delete_vectors(selected, names)
+            number = collection.update(operation, selected, len(selected))
+        else:
+            number = collection.update(edge.UpdateOperation.delete_vectors_by_filter(selected, names))
+        return await _answer(collection, number, request.wait)
+
     async def SetPayload(self, request: pb.SetPayloadPoints, _context: Context) -> pb.PointsOperationResponse:  # noqa: N802
         operations = edge.UpdateOperation.set_payload, edge.UpdateOperation.set_payload_by_filter
         return await self._change_payload(request, *operations)
@@ -161,6 +187,12 @@ class PointsServicer(pb.PointsServicer):
         exact = request.exact or not request.HasField("exact")
         count = collection.shard.count(edge.CountRequest(exact=exact, filter=chosen))
         return pb.CountResponse(result=pb.CountResult(count=count), time=time.perf_counter() - started)
+
+    async def Facet(self, request: pb.FacetCounts, _context: Context) -> pb.FacetResponse:  # noqa: N802
+        started = time.perf_counter()
+        collection = self._collections.get(request.collection_name)
+        hits = collection.shard.facet(facets.facet_from_pb(request)).hits
+        return pb.FacetResponse(hits=[facets.facet_hit_to_pb(hit) for hit in hits], time=time.perf_counter() - started)
 
     async def Scroll(self, request: pb.ScrollPoints, _context: Context) -> pb.ScrollResponse:  # noqa: N802
         started = time.perf_counter()

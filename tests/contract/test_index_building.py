@@ -140,6 +140,10 @@ def change_in_every_way(client: QdrantClient) -> None:
     client.set_payload("c", {"set": 1}, points=[60, 61], wait=True)
     client.set_payload("c", {"many": 1}, points=greater(POINTS + 600).filter, wait=True)
     client.overwrite_payload("c", {"n": 70}, points=[70], wait=True)
+    other = rows(range(10**6, 10**6 + 2)).tolist()
+    client.update_vectors(
+        "c", [models.PointVectors(id=n, vector=row) for n, row in zip([90, 91], other, strict=True)], wait=True
+    )
     client.delete("c", points_selector=[80, 81, POINTS + 1, 10**6], wait=True)
     client.delete("c", points_selector=greater(POINTS + 690), wait=True)
 
@@ -186,6 +190,9 @@ def test_terms_are_found_alike_before_during_and_after_a_build(hybrid: StoreProc
     assert found_by_terms(client) == before
     upsert_with_terms(client, range(POINTS, POINTS + 500))
     upsert_with_terms(client, range(0, 300), seed=1)
+    changed = [models.PointVectors(id=n, vector={"lexical": terms(n, 2)}) for n in range(300, 320)]
+    client.update_vectors("c", changed, wait=True)
+    client.delete_vectors("c", ["lexical"], greater(POINTS + 480).filter, wait=True)
     during, contents_during = found_by_terms(client), terms_of_all(client)
     assert during != before
     builder.resume()

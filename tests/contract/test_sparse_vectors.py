@@ -103,6 +103,12 @@ def raw_sparse(indices: list[int], values: list[float]) -> pb.Vector:
     return pb.Vector(sparse=pb.SparseVector(indices=indices, values=values))
 
 
+def raw_new(point_id: int, **vectors: pb.Vector) -> pb.PointVectors:
+    """Return new vectors of a point."""
+    named = pb.Vectors(vectors=pb.NamedVectors(vectors=vectors))
+    return pb.PointVectors(id=pb.PointId(num=point_id), vectors=named)
+
+
 class TestCollections:
     def test_tells_what_it_was_created_with(self, client: QdrantClient, name: str) -> None:
         config = {
@@ -207,6 +213,89 @@ class TestPoints:
     def test_vectors_are_counted_as_indexed_once_they_have_terms(self, client: QdrantClient, hybrid: str) -> None:
         client.upsert(hybrid, [point(1, {1: 1.0}), point(2, {}), models.PointStruct(id=3, vector=ONE)], wait=True)
         assert client.get_collection(hybrid).indexed_vectors_count == 1
+
+
+def new_vectors(point_id: int, vector: Any) -> models.PointVectors:
+    return models.PointVectors(id=point_id, vector=vector)
+
+
+def raw_update(client: QdrantClient, name: str, *points: pb.PointVectors) -> None:
+    request = pb.UpdatePointVectors(collection_name=name, wait=True, points=points)
+    client.grpc_points.UpdateVectors(request, timeout=CALL_TIMEOUT_S)
+
+
+class TestUpdateVectors:
+    @pytest.fixture
+    def two(self, client: QdrantClient, hybrid: str) -> str:
+        """A collection of a point with both vectors and one without terms."""
+        client.upsert(hybrid, [point(1, {1: 1.0}, kept=True)], wait=True)
+        client.upsert(hybrid, [models.PointStruct(id=2, vector=ONE)], wait=True)
+        return hybrid
+
+    def test_named_vectors_are_replaced_and_the_rest_stays(self, client: QdrantClient, two: str) -> None:
+        changed = [new_vectors(1, {"lexical": sparse({2: 0.5})}), new_vectors(2, {"lexical": sparse({2: 0.25})})]
+        assert client.update_vectors(two, changed, wait=True).status == models.UpdateStatus.COMPLETED
+        assert vectors_of(client, two, 1) == {"": pytest.approx(ONE), "lexical": {2: 0.5}}
+        assert vectors_of(client, two, 2) == {"": pytest.approx(ONE), "lexical": {2: 0.25}}
+        assert client.retrieve(two, [1])[0].payload == {"kept": True}
+        hits = client.query_points(two, query=sparse({1: 1.0, 2: 1.0}), using="lexical").points
+        assert [hit.id for hit in hits] == [1, 2]
+
+    @pytest.mark.parametrize("form", [lambda row: row, lambda row: {"": row}], ids=["unnamed", "named"])
+    def test_the_dense_vector_is_replaced(self, client: QdrantClient, two: str, form: Any) -> None:
+        client.update_vectors(two, [new_vectors(1, form([1.0, 0.0, 0.0, 0.0]))], wait=True)
+        assert vectors_of(client, two, 1) == {"": [1.0, 0.0, 0.0, 0.0], "lexical": {1: 1.0}}
+
+    def test_a_point_may_be_there_twice(self, client: QdrantClient, two: str) -> None:
+        changed = [
+            new_vectors(1, {"lexical": sparse({2: 1.0})}),
+            new_vectors(1, {"": [1.0, 0.0, 0.0, 0.0]}),
+            new_vectors(1, {"lexical": sparse({3: 1.0})}),
+            new_vectors(2, {}),
+        ]
+        client.update_vectors(two, changed, wait=True)
+        assert vectors_of(client, two, 1) == {"": [1.0, 0.0, 0.0, 0.0], "lexical": {3: 1.0}}
+        assert vectors_of(client, two, 2) == pytest.approx(ONE)
+
+    def test_an_unknown_point_is_told_and_the_known_ones_are_changed(self, client: QdrantClient, two: str) -> None:
+        changed = [new_vectors(77, {"lexical": sparse({2: 1.0})}), new_vectors(1, {"lexical": sparse({2: 1.0})})]
+        expected = grpc.StatusCode.NOT_FOUND, "Not found: No point with id 77 found"
+        assert refusal(lambda: client.update_vectors(two, changed, wait=True)) == expected
+        assert vectors_of(client, two, 1) == {"": pytest.approx(ONE), "lexical": {2: 1.0}}
+        assert client.count(two).count == 2
+
+    @pytest.mark.parametrize(
+        "points",
+        [
+            pytest.param([], id="no points"),
+            pytest.param([pb.PointVectors(id=pb.PointId(num=1))], id="no vectors"),
+            pytest.param([pb.PointVectors(vectors=pb.Vectors(vector=raw_dense()))], id="no id"),
+            pytest.param([raw_new(1, lexical=raw_sparse([1, 1], [1, 1]))], id="term twice"),
+            pytest.param([raw_new(1, lexical=raw_sparse([1, 2], [1]))], id="too few values"),
+            pytest.param([raw_new(1, lexical=raw_dense())], id="dense for sparse"),
+            pytest.param([raw_new(1, other=raw_dense())], id="unknown name"),
+        ],
+    )
+    def test_updates_that_are_refused(self, client: QdrantClient, two: str, points: list[pb.PointVectors]) -> None:
+        assert refusal(lambda: raw_update(client, two, *points))[0] is grpc.StatusCode.INVALID_ARGUMENT
+        assert vectors_of(client, two, 1) == {"": pytest.approx(ONE), "lexical": {1: 1.0}}
+
+    def test_vectors_are_deleted(self, client: QdrantClient, two: str) -> None:
+        having_kept = models.Filter(must=[models.FieldCondition(key="kept", match=models.MatchValue(value=True))])
+        client.delete_vectors(two, ["lexical"], having_kept, wait=True)
+        client.delete_vectors(two, [""], [2], wait=True)
+        assert vectors_of(client, two, 1) == pytest.approx(ONE)
+        assert vectors_of(client, two, 2) == {}
+        assert client.query_points(two, query=sparse({1: 1.0}), using="lexical").points == []
+        assert [hit.id for hit in client.query_points(two, query=ONE).points] == [1]
+
+    def test_deletions_that_are_refused(self, client: QdrantClient, two: str) -> None:
+        unknown_name = refusal(lambda: client.delete_vectors(two, ["other"], [1], wait=True))
+        assert unknown_name == (grpc.StatusCode.INVALID_ARGUMENT, "Wrong input: Not existing vector name error: other")
+        unknown_point = refusal(lambda: client.delete_vectors(two, ["lexical"], [77], wait=True))
+        assert unknown_point == (grpc.StatusCode.NOT_FOUND, "Not found: No point with id 77 found")
+        no_points = refusal(lambda: client.delete_vectors(two, ["lexical"], [], wait=True))
+        assert no_points == (grpc.StatusCode.INVALID_ARGUMENT, "Bad request: Empty update request")
 
 
 class TestQueries:

@@ -29,6 +29,7 @@ from tests.store_process import CALL_TIMEOUT_S, START_TIMEOUT_S, StoreProcess, r
 DIM = 8
 COSINE = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
 ONE = [1.0] * DIM
+IDF = models.SparseVectorParams(modifier=models.Modifier.IDF)
 
 
 @pytest.fixture
@@ -116,6 +117,37 @@ class TestCrashes:
             assert "n" in client.get_collection("c").payload_schema
             client.close()
 
+    def test_log_alone_restores_vectors_that_were_waited_for(self, data_dir: Path) -> None:
+        """A failed update in the log does not keep the store from opening it."""
+
+        def terms(*indices: int) -> models.SparseVector:
+            return models.SparseVector(indices=list(indices), values=[1.0] * len(indices))
+
+        with running_store(data_dir) as store:
+            client = store.client()
+            client.create_collection("c", vectors_config=COSINE, sparse_vectors_config={"lexical": IDF})
+            client.close()
+            store.terminate()
+            (collection,) = (data_dir / "collections").glob("c-*")
+            segments = shutil.copytree(collection / "shard" / "segments", data_dir.with_name("segments"))
+            client = store.start().client()
+            made = [models.PointStruct(id=n, vector={"": ONE, "lexical": terms(n)}) for n in range(3)]
+            client.upsert("c", made, wait=True)
+            client.update_vectors("c", [models.PointVectors(id=1, vector={"lexical": terms(7, 9)})], wait=True)
+            unknown = models.PointVectors(id=99, vector={"lexical": terms(1)})
+            assert refusal(lambda: client.update_vectors("c", [unknown]))[0] is grpc.StatusCode.NOT_FOUND
+            client.delete_vectors("c", ["lexical"], [2], wait=True)
+            client.close()
+            store.kill()
+            shutil.rmtree(collection / "shard" / "segments")
+            shutil.copytree(segments, collection / "shard" / "segments")
+            client = store.start().client()
+            found = client.retrieve("c", [0, 1, 2], with_vectors=["lexical"])
+            assert [record.vector for record in found] == [{"lexical": terms(0)}, {"lexical": terms(7, 9)}, {}]
+            (hit,) = client.query_points("c", query=terms(9), using="lexical").points
+            assert hit.id == 1
+            client.close()
+
     def test_deleted_points_stay_deleted(self, data_dir: Path) -> None:
         with running_store(data_dir) as store:
             client = store.client()
@@ -154,7 +186,9 @@ class TestRestart:
         with running_store(data_dir) as store:
             client = store.client()
             client.create_collection("c", vectors_config=COSINE, metadata={"model": "한국어", "n": 2**60})
-            client.create_collection("d", vectors_config={"a": COSINE}, metadata={})
+            client.create_collection(
+                "d", vectors_config={"a": COSINE}, sparse_vectors_config={"lexical": IDF}, metadata={}
+            )
             client.create_payload_index("c", "n", models.PayloadSchemaType.INTEGER)
             client.upsert("c", points(0, 300), wait=False)
             alias = models.CreateAlias(collection_name="c", alias_name="다른 이름")
@@ -169,7 +203,8 @@ class TestRestart:
             assert (client.get_collection("c"), client.query_points("c", query=ONE).points) == before
             assert before[0].config.metadata == {"model": "한국어", "n": 2**60, "added": 1.5}
             assert client.count("다른 이름").count == 300
-            assert client.get_collection("d").config.params.vectors == {"a": COSINE}
+            params = client.get_collection("d").config.params
+            assert (params.vectors, params.sparse_vectors) == ({"a": COSINE}, {"lexical": IDF})
             client.close()
 
     def test_stop_under_load_is_orderly(self, data_dir: Path) -> None:
@@ -228,14 +263,18 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("call", "named"),
         [
-            (lambda c, n: c.facet(n, "a"), "qdrant.Points/Facet"),
             (lambda c, n: c.query_points_groups(n, group_by="a", query=ONE), "qdrant.Points/QueryGroups"),
-            (lambda c, n: c.update_vectors(n, [models.PointVectors(id=1, vector=ONE)]), "qdrant.Points/UpdateVectors"),
+            (lambda c, n: c.search_matrix_pairs(n), "qdrant.Points/SearchMatrixPairs"),
+            (
+                lambda c, n: c.update_vectors(
+                    n, [models.PointVectors(id=1, vector=ONE)], update_filter=models.Filter(must=[])
+                ),
+                "update_filter",
+            ),
             (lambda c, n: c.create_snapshot(n), "qdrant.Snapshots/Create"),
             (lambda c, n: c.cluster_collection_update(n, None), "qdrant.Collections/"),
             (lambda c, n: c.upsert(n, points(0, 1), update_mode=models.UpdateMode.INSERT_ONLY), "update_mode"),
             (lambda c, n: c.upsert(n, points(0, 1), shard_key_selector="a"), "shard_key_selector"),
-            (lambda c, n: c.query_points(n, query=models.SparseVector(indices=[1], values=[1.0])), "sparse"),
             (lambda c, n: c.query_points(n, query=7), "id"),
             (lambda c, n: c.query_points(n, prefetch=models.Prefetch(query=ONE), query=ONE), "prefetch"),
             (lambda c, n: c.query_points(n), "without a vector"),
@@ -248,7 +287,17 @@ class TestRefusals:
             (lambda c, _: c.create_collection("x", vectors_config=COSINE, shard_number=2), "shard_number"),
             (lambda c, _: c.create_collection("x", vectors_config=COSINE, on_disk_payload=True), "on_disk_payload"),
             (lambda c, _: c.create_collection("x", vectors_config={}), "without dense vectors"),
-            (lambda c, _: c.create_collection("x", sparse_vectors_config={"s": models.SparseVectorParams()}), "sparse"),
+            (lambda c, _: c.create_collection("x", sparse_vectors_config={"s": IDF}), "without dense vectors"),
+            (
+                lambda c, _: c.create_collection(
+                    "x",
+                    vectors_config=COSINE,
+                    sparse_vectors_config={
+                        "s": models.SparseVectorParams(index=models.SparseIndexParams(datatype=models.Datatype.UINT8))
+                    },
+                ),
+                "datatype",
+            ),
             (
                 lambda c, _: c.create_collection(
                     "x", vectors_config=models.VectorParams(size=4, distance=models.Distance.DOT, on_disk=True)

@@ -50,6 +50,24 @@ def points_from_pb(messages: Sequence[pb.PointStruct], space: VectorSpace) -> li
         raise InvalidArgumentError(f"Wrong input: {error}") from error
 
 
+def point_vectors_from_pb(messages: Sequence[pb.PointVectors], space: VectorSpace) -> list[edge.PointVectors]:
+    """Return points' new vectors. Raises InvalidArgumentError, for all of them, when one is wrong."""
+    if not messages:
+        raise InvalidArgumentError("Bad request: Empty update request")
+    return [
+        edge.PointVectors(point_id_from_pb(message.id), vectors_from_pb(message.vectors, space)) for message in messages
+    ]
+
+
+def vector_names_from_pb(message: pb.DeletePointVectors, space: VectorSpace) -> list[str]:
+    """Return the names of the vectors to delete. Raises InvalidArgumentError on one that no vector has."""
+    if not message.HasField("vectors"):
+        raise InvalidArgumentError("vectors is expected")
+    for name in message.vectors.names:
+        space.check_name(name)
+    return list(message.vectors.names)
+
+
 def point_ids_from_pb(messages: Sequence[pb.PointId]) -> list[PointId]:
     """Return the ids. Raises InvalidArgumentError."""
     return [point_id_from_pb(message) for message in messages]
