@@ -40,6 +40,7 @@ class FakeSearch(search_pb2_grpc.SearchServicer):
 
     def __init__(self) -> None:
         self.requests: list[search_pb2.SearchRequest] = []
+        self.counts: list[search_pb2.CountValuesRequest] = []
 
     def Search(self, request: search_pb2.SearchRequest, context: Any) -> search_pb2.SearchResponse:  # noqa: N802
         self.requests.append(request)
@@ -51,7 +52,24 @@ class FakeSearch(search_pb2_grpc.SearchServicer):
         payload.update({"year": 2023})
         text = "제1조 [bold]목적[/bold]\n" + "가" * 300
         hit = search_pb2.Hit(id="민법-1", score=0.5, title="목적", text=text, payload=payload)
-        return search_pb2.SearchResponse(hits=[hit])
+        if request.query == "목적은":
+            hit.highlights.add(start=0, end=2, is_in_title=True, term="목적/N")
+            hit.highlights.add(start=10, end=12, term="목적/N")
+            hit.explanation.CopyFrom(search_pb2.Explanation(dense_rank=2, dense_score=0.5))
+            hit.explanation.matched_terms.add(term="목적/N", count=2)
+        return search_pb2.SearchResponse(
+            hits=[hit],
+            mode=search_pb2.SEARCH_MODE_HYBRID,
+            read_query="목적" if request.query == "목적은" else "",
+            next_page_token="bmV4dA==" if request.query == "목적은" else "",
+        )
+
+    def CountValues(  # noqa: N802
+        self, request: search_pb2.CountValuesRequest, context: Any
+    ) -> search_pb2.CountValuesResponse:
+        self.counts.append(request)
+        values = [search_pb2.ValueCount(integer=2023, chunks=1200), search_pb2.ValueCount(integer=2022, chunks=1)]
+        return search_pb2.CountValuesResponse(values=values)
 
 
 class FakeIndex(index_pb2_grpc.IndexServicer):
@@ -200,6 +218,67 @@ def test_options_reach_the_service(run: Run, service: Service) -> None:
         search_pb2.Condition(field="year", range=search_pb2.Range(gte=2000)),
     ]
     assert (request.query, request.top_k, list(request.filter.must)) == ("목적", 3, conditions)
+
+
+def test_how_to_search_reaches_the_service(run: Run, service: Service) -> None:
+    """Every option has its field; further collections are searched along."""
+    run(
+        "search", "목적", "--collection", "laws", "--collection", "cases", "--mode", "lexical", "--fusion", "dbsf",
+        "--lexical-weight", "0.25", "--threshold", "0.5", "--per-document", "2", "--highlight", "--explain",
+        "--diversity", "0.5", "--like", "a", "--unlike", "b", "--no-reading", "--paged", "--page-token", "t",
+        "--unindexed",
+    )  # fmt: skip
+    (request,) = service.search.requests
+    assert request == search_pb2.SearchRequest(
+        query="목적",
+        collection="laws",
+        more_collections=["cases"],
+        top_k=10,
+        mode=search_pb2.SEARCH_MODE_LEXICAL,
+        fusion=search_pb2.Fusion(method=search_pb2.Fusion.METHOD_DBSF, lexical_weight=0.25),
+        score_threshold=0.5,
+        chunks_per_document=2,
+        with_highlights=True,
+        with_explanations=True,
+        diversity=0.5,
+        like_ids=["a"],
+        unlike_ids=["b"],
+        reading=search_pb2.Reading(keeps_keyboard=True, keeps_spacing=True, keeps_typos=True),
+        paged=True,
+        page_token="t",
+        filter=search_pb2.Filter(allows_unindexed=True),
+    )
+
+
+def test_an_answer_tells_of_itself(run: Run) -> None:
+    """What was searched for, why a hit is there, and how to go on; as JSON, too."""
+    done = run("search", "목적은", "--collection", "laws", "--explain", "--paged")
+    assert "searched for: 목적" in done.stderr
+    assert "--page-token bmV4dA==" in done.stderr
+    assert "#2 (0.5000) · " in done.stdout
+    assert "목적/N x2" in done.stdout
+    answer = json.loads(run("search", "목적은", "--collection", "laws", "--explain", "--json").stdout)
+    assert (answer["mode"], answer["read_query"], answer["next_page_token"]) == ("hybrid", "목적", "bmV4dA==")
+    assert answer["hits"][0]["explanation"]["dense_rank"] == 2
+    assert answer["hits"][0]["explanation"]["lexical_rank"] is None
+
+
+def test_words_are_marked_in_a_terminal(run: Run) -> None:
+    """The part of the text is shown that has the word, in bold."""
+    done = run("search", "목적은", "--collection", "laws", "--highlight", FORCE_COLOR="1", TERM="xterm")
+    title, text = done.stdout.splitlines()[:2]
+    assert title.endswith("\x1b[1m목적\x1b[0m")
+    assert "\x1b[1m목적\x1b[0m" in text
+
+
+def test_values_are_counted(run: Run, service: Service) -> None:
+    """As a table, and as JSON."""
+    done = run("count", "year", "--collection", "laws", "--filter", "law=민법", "--limit", "3")
+    assert [line.split() for line in done.stdout.splitlines()] == [["chunks", "year"], ["1,200", "2023"], ["1", "2022"]]
+    (request,) = service.search.counts
+    assert (request.field, request.limit, len(request.filter.must)) == ("year", 3, 1)
+    answer = json.loads(run("count", "year", "--collection", "laws", "--json").stdout)
+    assert answer["values"][0] == {"value": 2023, "chunks": 1200}
 
 
 def test_no_hits_are_no_failure(run: Run) -> None:

@@ -1,6 +1,7 @@
 """Filters as people type them."""
 
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,14 @@ from hypothesis import strategies as st
 from kosearch.errors import InvalidRequestError
 from kosearch.filters import parse_filter
 from protos.kosearch.v1 import search_pb2
+
+
+def any_of(field: str, **values: Any) -> search_pb2.Condition:
+    return search_pb2.Condition(field=field, any_of=search_pb2.Values(**values))
+
+
+def negated(condition: search_pb2.Condition) -> search_pb2.Condition:
+    return search_pb2.Condition(filter=search_pb2.Filter(must_not=[condition]))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +39,23 @@ from protos.kosearch.v1 import search_pb2
         ("rating>8.5", search_pb2.Condition(field="rating", range=search_pb2.Range(gt=8.5))),
         ("rating <= -8", search_pb2.Condition(field="rating", range=search_pb2.Range(lte=-8))),
         ("rating<8", search_pb2.Condition(field="rating", range=search_pb2.Range(lt=8))),
+        ("date>=2020-01", search_pb2.Condition(field="date", dates=search_pb2.DateRange(gte="2020-01"))),
+        ("date<2020-01-31", search_pb2.Condition(field="date", dates=search_pb2.DateRange(lt="2020-01-31"))),
+        (
+            "date<=2020-01-31T09:00:00+09:00",
+            search_pb2.Condition(field="date", dates=search_pb2.DateRange(lte="2020-01-31T09:00:00+09:00")),
+        ),
+        ("date>2020", search_pb2.Condition(field="date", range=search_pb2.Range(gt=2020))),
+        ("law=민법|상법", any_of("law", keywords=["민법", "상법"])),
+        ("law=민법 | 상법", any_of("law", keywords=["민법", "상법"])),
+        ("law=민법|12", any_of("law", keywords=["민법", "12"])),
+        ('law="민법|상법"', search_pb2.Condition(field="law", keyword="민법|상법")),
+        ('law="민법|상법"|형법', any_of("law", keywords=["민법|상법", "형법"])),
+        ("law=민법|", search_pb2.Condition(field="law", keyword="민법|")),
+        ("year=2020|2021", any_of("year", integers=[2020, 2021])),
+        ('year="2020"|"2021"', any_of("year", keywords=["2020", "2021"])),
+        ("law!=민법", negated(search_pb2.Condition(field="law", keyword="민법"))),
+        ("year != 2020|2021", negated(any_of("year", integers=[2020, 2021]))),
     ],
 )
 def test_what_is_typed_becomes_a_condition(typed: str, condition: search_pb2.Condition) -> None:
@@ -37,7 +63,9 @@ def test_what_is_typed_becomes_a_condition(typed: str, condition: search_pb2.Con
     assert parse_filter(typed) == condition
 
 
-@pytest.mark.parametrize("typed", ["", "law", "=민법", "law=", ">=8", "  ", "rating>=많이", "rating>"])
+@pytest.mark.parametrize(
+    "typed", ["", "law", "=민법", "law=", ">=8", "  ", "rating>=많이", "rating>", "law!=", "!=민법"]
+)
 def test_what_is_no_condition_is_refused_with_itself_in_the_message(typed: str) -> None:
     """The message shows what was typed."""
     with pytest.raises(InvalidRequestError, match="--filter"):
@@ -62,5 +90,6 @@ def test_no_text_crashes_the_parser(typed: str) -> None:
         condition = parse_filter(typed)
     except InvalidRequestError:
         return
-    assert condition.field
-    assert condition.WhichOneof("test")
+    (inner,) = condition.filter.must_not or [condition]
+    assert inner.field
+    assert inner.WhichOneof("test")
