@@ -37,11 +37,14 @@ _VERBS = ("VV", "VA")
 _PAIR_MARK = "\N{MIDDLE DOT}"
 
 _K1 = 1.2
-_B = 0.75
+_B = 0.4
 # Of a chunk of 256 tokens of Wikipedia; BM25 only wants to know which texts are long.
 _MEAN_WORDS = 80.0
-_MEAN_PAIRS = 120.0
-_PAIR_WEIGHT = 0.3
+_MEAN_PAIRS = 100.0
+_PAIR_WEIGHT = 0.5
+# One code point for each: full-width letters and digits, which Kiwi takes for symbols, become what they stand for;
+# halves of surrogate pairs, which it cannot give back, become the sign for what is unknown.
+_READABLE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
 # Kiwi crashed once on hostile input (kiwipiepy#158): it gets no more than this at once, cut at white space if possible.
 _MAX_STRETCH = 4_096
 _STRETCH = re.compile(rf"(?s).{{1,{_MAX_STRETCH}}}(?=\s|\Z)|.{{1,{_MAX_STRETCH}}}")
@@ -111,6 +114,8 @@ class MorphemeAnalyser:
 
 def _stretches(text: str) -> Iterator[tuple[int, str]]:
     """Yield the text in parts that Kiwi takes in one go, with the place of each."""
+    if not text.isascii():
+        text = text.translate(_READABLE)
     if len(text) <= _MAX_STRETCH:
         yield 0, text
         return
@@ -119,7 +124,7 @@ def _stretches(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _dictionary_form(token: Any) -> str:
-    """Return a word of Kiwi's as the dictionary has it: `덥다` of 더웠다, `1234` of 1,234, `kb` of ＫＢ."""
+    """Return a word of Kiwi's as the dictionary has it: `덥다` of 더웠다, `1234` of 1,234, `kb` of KB."""
     if token.tag.startswith(_VERBS):
         return str(token.lemma)
     form = unicodedata.normalize("NFKC", token.form).lower()
@@ -127,14 +132,17 @@ def _dictionary_form(token: Any) -> str:
 
 
 def _pairs(text: str, words: Sequence[_Word]) -> Iterator[str]:
-    """Yield pairs of neighbouring syllables of nouns and names, across what stands between them."""
-    before = ""
+    """Yield pairs of neighbouring syllables of nouns and names that are written together."""
+    before, end = "", -1
     for word in words:
         if word.makes_pairs:
+            if word.start != end:
+                before = ""
             for syllable in text[word.start : word.end].lower():
                 if before:
                     yield f"{_PAIR_MARK}{before}{syllable}"
                 before = syllable
+            end = word.end
 
 
 def _saturated(counts: Counter[str], mean_length: float) -> dict[str, float]:
