@@ -10,16 +10,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import orjson
 import psutil
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
 from kosearch import stack
+from kosearch.cli_options import AsJson as _AsJson
+from kosearch.cli_options import DataDir as _DataDir
+from kosearch.cli_options import print_json as _print_json
 from kosearch.client import Client
 from kosearch.errors import InvalidRequestError, KosearchError, ModelError, NotFoundError, SettingsError
+from kosearch.eval_commands import eval_app
 from kosearch.index_command import StdinFormat, keep_sources_indexed, submit_sources, sweep_spool
 from kosearch.installed_models import (
     InstalledModel,
@@ -34,7 +36,6 @@ from kosearch.job_progress import STATE_WORDS, show_progress, show_rejections
 from kosearch.jobs import JobOptions, JobState, SourceFields
 from kosearch.search_command import count, search
 from kosearch.settings import describe_settings, load_settings
-from kosearch.sts_metrics import read_sts_pairs, sts_metrics
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -48,7 +49,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-eval_app = typer.Typer(help="모델을 평가합니다. / Measure a model.", no_args_is_help=True)
 app.add_typer(eval_app, name="eval")
 app.command()(search)
 app.command()(count)
@@ -56,13 +56,9 @@ model_app = typer.Typer(help="모델을 들이고 살펴봅니다. / Bring model
 app.add_typer(model_app, name="model")
 
 _out = Console(highlight=False, soft_wrap=True)
-_DataDir = Annotated[
-    Path | None, typer.Option(help="스택의 데이터 폴더 / data directory of the stack (default: KOSEARCH_DATA_DIR)")
-]
 _ModelsDir = Annotated[
     Path | None, typer.Option(help="모델 폴더 / folder of models (default: models in the data directory)")
 ]
-_AsJson = Annotated[bool, typer.Option("--json", help="JSON으로 출력 / print JSON")]
 
 
 def main() -> None:
@@ -268,32 +264,6 @@ def settings_() -> None:
     _out.print(_table(["variable", "default", "meaning"], rows))
 
 
-@eval_app.command()
-def sts(
-    file: Annotated[Path, typer.Argument(help="KorSTS 형식의 TSV / a TSV file like KorSTS")],
-    as_json: _AsJson = False,
-    data_dir: _DataDir = None,
-) -> None:
-    """문장 유사도 8개 지표를 잽니다. / The eight metrics of the SentenceBERT-KoBERT README, for the served model."""
-    pairs = read_sts_pairs(file)
-    with Client(load_settings(data_dir).encoder) as client:
-        first = _encode_all(client, [pair.first for pair in pairs])
-        second = _encode_all(client, [pair.second for pair in pairs])
-    metrics = sts_metrics(first, second, np.array([pair.score for pair in pairs]))
-    if as_json:
-        _print_json(metrics)
-        return
-    rows = [
-        {
-            "similarity": name,
-            "Pearson": f"{100 * getattr(metrics, f'{name}_pearson'):.2f}",
-            "Spearman": f"{100 * getattr(metrics, f'{name}_spearman'):.2f}",
-        }
-        for name in ("cosine", "euclidean", "manhattan", "dot")
-    ]
-    _out.print(_table(["similarity", "Pearson", "Spearman"], rows))
-
-
 @model_app.command()
 def add(
     source: Annotated[str, typer.Argument(help="허브의 모델 이름이나 폴더 / hub id (owner/name) or directory")],
@@ -440,17 +410,6 @@ def _lines_in_batches() -> Iterator[list[str]]:
     lines = (line.decode("utf-8", errors="replace").rstrip("\r\n") for line in sys.stdin.buffer)
     while batch := list(islice(lines, _LINES_PER_CALL)):
         yield batch
-
-
-def _encode_all(client: Client, texts: list[str]) -> "np.typing.NDArray[np.float32]":
-    batches = (texts[begin : begin + _LINES_PER_CALL] for begin in range(0, len(texts), _LINES_PER_CALL))
-    return np.concatenate([client.encode(batch, is_bulk=True).embeddings for batch in batches])
-
-
-def _print_json(value: object) -> None:
-    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_SERIALIZE_DATACLASS | orjson.OPT_APPEND_NEWLINE
-    sys.stdout.buffer.write(orjson.dumps(value, option=options))
-    sys.stdout.buffer.flush()
 
 
 def _table(columns: list[str], rows: list[dict[str, object]] | list[dict[str, str]]) -> Table:
