@@ -1,0 +1,70 @@
+"""What `kosearch eval quantisation` computes in numpy is what a Qdrant server does."""
+
+import time
+import uuid
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from qdrant_client import QdrantClient, models
+
+from kosearch.evaluation.quantisation import Form, measure
+from tests.real_qdrant import RealQdrant
+
+DIM = 128
+CHUNKS = 4_000
+INDEXED_WITHIN_S = 60
+CONFIGS: dict[str, models.QuantizationConfig] = {
+    "scalar": models.ScalarQuantization(
+        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+    ),
+    "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True)),
+}
+
+
+def unit_rows(count: int, seed: int) -> NDArray[np.float32]:
+    """Rows round 40 centres: neighbours of neighbours, as texts are."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(40, DIM))
+    rows = centres[generator.integers(40, size=count)] + 1.2 * generator.normal(size=(count, DIM))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+EMBEDDINGS, QUERIES = unit_rows(CHUNKS, 0), unit_rows(60, 1)
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def quantised(request: pytest.FixtureRequest, real_qdrant: RealQdrant) -> tuple[str, QdrantClient, str]:
+    """A collection on a server that has quantised all of it; gone with the server."""
+    client, name = real_qdrant.client(), f"quantised-{uuid.uuid4().hex}"
+    client.create_collection(
+        name,
+        vectors_config=models.VectorParams(size=DIM, distance=models.Distance.COSINE),
+        quantization_config=CONFIGS[request.param],
+        optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1, default_segment_number=1),
+    )
+    client.upload_collection(name, vectors=EMBEDDINGS, ids=range(CHUNKS), wait=True)
+    deadline = time.monotonic() + INDEXED_WITHIN_S
+    while (client.get_collection(name).indexed_vectors_count or 0) < CHUNKS:
+        assert time.monotonic() < deadline, "the server did not index"
+        time.sleep(0.1)
+    return request.param, client, name
+
+
+@pytest.mark.parametrize("oversampling", [0, 4])
+def test_recall_is_that_of_a_server(quantised: tuple[str, QdrantClient, str], oversampling: int) -> None:
+    """Within two points of a hundred; the server's search through all links is as good as an exact one."""
+    kind, client, name = quantised
+    how = models.SearchParams(
+        hnsw_ef=CHUNKS,
+        quantization=models.QuantizationSearchParams(
+            ignore=False, rescore=oversampling > 0, oversampling=float(oversampling or 1)
+        ),
+    )
+    exact = np.argsort(-(QUERIES @ EMBEDDINGS.T), axis=1)[:, :10]
+    shares = []
+    for query, best in zip(QUERIES, exact.tolist(), strict=True):
+        found = client.query_points(name, query=query.tolist(), limit=10, search_params=how).points
+        shares.append(len({hit.id for hit in found} & set(best)) / 10)
+    (ours,) = measure(EMBEDDINGS, QUERIES, [Form(kind, DIM, oversampling)])
+    assert ours.recall.mean == pytest.approx(np.mean(shares), abs=0.02)
