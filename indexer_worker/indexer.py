@@ -26,6 +26,7 @@ from kosearch.errors import ConflictError, InvalidRequestError
 from kosearch.jobs import WHOLE_FILE, Job, Partition, Rejection
 from kosearch.ledger import DocumentVersion, KnownDocument, PartitionResult
 from kosearch.settings import WorkerSettings
+from kosearch.sparse_vectors import SparseVector
 
 # Texts in one call to the encoder and points in one call to Qdrant: enough to fill the encoder's batches, few enough
 # that the lease is checked often and an answer is soon there.
@@ -48,9 +49,15 @@ class ChunkStore(Protocol):
     """Where chunks are written."""
 
     def upsert_chunks(
-        self, collection: str, chunks: Sequence[Chunk], embeddings: NDArray[np.float32], *, wait: bool
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        embeddings: NDArray[np.float32],
+        words: Sequence[SparseVector],
+        *,
+        wait: bool,
     ) -> None:
-        """Write chunks with their embeddings; durable on return when `wait` is set."""
+        """Write chunks with embeddings and vectors of their words; durable on return when `wait` is set."""
 
     def delete_stale_chunks(self, collection: str, chunks: Sequence[Chunk]) -> None:
         """Delete what earlier versions of these chunks' documents left."""
@@ -79,6 +86,13 @@ class Chunks(Protocol):
         """Yield the chunks of a document in order."""
 
 
+class Words(Protocol):
+    """Finds the words of texts."""
+
+    def document_vector(self, title: str, text: str) -> SparseVector:
+        """Return the weights of a chunk's words."""
+
+
 class Indexer:
     """Indexes partitions with one model; one instance a worker process.
 
@@ -91,6 +105,7 @@ class Indexer:
         store: ChunkStore,
         book: DocumentBook,
         chunker: Chunks,
+        words: Words,
         model_fingerprint: str,
         signature: str,
         settings: WorkerSettings,
@@ -100,6 +115,7 @@ class Indexer:
         self._store = store
         self._book = book
         self._chunker = chunker
+        self._words = words
         self._model_fingerprint = model_fingerprint
         self._signature = signature
         self._settings = settings
@@ -126,7 +142,9 @@ class Indexer:
                 self._check_model(encoded)
                 check_lease()
                 written.update(chunk.document.id for chunk in encoded_chunks)
-                self._upsert(collection, encoded_chunks, encoded, work)
+                # The encoder has the next batches meanwhile.
+                words = [self._words.document_vector(chunk.document.title, chunk.text) for chunk in encoded_chunks]
+                self._upsert(collection, encoded_chunks, encoded, words, work)
         check_lease()
         if partition.job.replaces and work.stored:
             self._store.delete_stale_chunks(collection, work.stored)
@@ -135,11 +153,18 @@ class Indexer:
             self._store.delete_documents(collection, sorted(work.refused))
         return work.result()
 
-    def _upsert(self, collection: str, chunks: Sequence[Chunk], encoded: Encoded, work: "_Work") -> None:
+    def _upsert(
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        encoded: Encoded,
+        words: Sequence[SparseVector],
+        work: "_Work",
+    ) -> None:
         """Write chunks; documents that the store refuses are found one by one."""
         try:
             # Durable batch by batch: nothing is left to be lost when the ledger calls the partition done.
-            self._store.upsert_chunks(collection, chunks, encoded.embeddings, wait=True)
+            self._store.upsert_chunks(collection, chunks, encoded.embeddings, words, wait=True)
         except InvalidRequestError as error:
             groups = _by_document(chunks)
             if len(groups) == 1:
@@ -147,7 +172,7 @@ class Indexer:
                 return
             for places in groups.values():
                 some = [chunks[place] for place in places]
-                self._upsert(collection, some, _rows(encoded, places), work)
+                self._upsert(collection, some, _rows(encoded, places), [words[place] for place in places], work)
         else:
             work.add(chunks, encoded)
 

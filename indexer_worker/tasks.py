@@ -17,9 +17,12 @@ from indexer_worker.worker import Worker
 from kosearch.client import Client, Encoded
 from kosearch.documents import Chunk
 from kosearch.errors import ConflictError, OverloadedError, UnavailableError
+from kosearch.korean.kiwi import shared_kiwi
+from kosearch.korean.morphemes import MorphemeAnalyser
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import Settings
+from kosearch.sparse_vectors import SparseVector
 from kosearch.task_queue import TaskQueue
 from kosearch.vector_store import FieldType, VectorStore
 
@@ -63,10 +66,16 @@ class _PatientStore:
         return _patiently(self._store.count, collection)
 
     def upsert_chunks(
-        self, collection: str, chunks: Sequence[Chunk], embeddings: NDArray[np.float32], *, wait: bool
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        embeddings: NDArray[np.float32],
+        words: Sequence[SparseVector],
+        *,
+        wait: bool,
     ) -> None:
-        """Write chunks with their embeddings."""
-        _patiently(self._store.upsert_chunks, collection, chunks, embeddings, wait=wait)
+        """Write chunks with embeddings and vectors of their words."""
+        _patiently(self._store.upsert_chunks, collection, chunks, embeddings, words, wait=wait)
 
     def delete_stale_chunks(self, collection: str, chunks: Sequence[Chunk]) -> None:
         """Delete what earlier versions of these chunks' documents left."""
@@ -156,12 +165,14 @@ class Workplace:
 
     def _with_model(self, model: ModelDirectory) -> ServedModel:
         chunker = Chunker(model.path, model.max_tokens, self._settings.worker.chunk_overlap_tokens)
-        signature = signature_of(model.fingerprint, chunker.signature)
+        words = MorphemeAnalyser(shared_kiwi())
+        signature = signature_of(model.fingerprint, chunker.signature, words.signature)
         indexer = Indexer(
             _PatientEncoder(self._client),
             _PatientStore(self._store),
             self._ledger,
             chunker,
+            words,
             model.fingerprint,
             signature,
             self._settings.worker,

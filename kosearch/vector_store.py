@@ -29,6 +29,7 @@ from kosearch.errors import (
     UnavailableError,
 )
 from kosearch.settings import QdrantSettings
+from kosearch.sparse_vectors import SparseVector
 
 PAYLOAD_DOCUMENT_ID = "document_id"
 PAYLOAD_CHUNK_INDEX = "chunk_index"
@@ -56,6 +57,8 @@ _LARGEST_POINT_BYTES = 32 << 20
 _IDS_A_REQUEST = 5_000
 _INDEX_POLL_S = 1.0
 _FULL_DISK_RETRY_S = 10.0
+_FIRST_FIELD = pb.DenseVector.DATA_FIELD_NUMBER
+assert pb.SparseVector.VALUES_FIELD_NUMBER == _FIRST_FIELD
 # A restarted store must be found again within seconds; gRPC's own default backs off for up to two minutes.
 _CHANNEL_OPTIONS: dict[str, int] = {
     "grpc.max_send_message_length": _MAX_MESSAGE_BYTES,
@@ -153,6 +156,11 @@ class VectorStore:
         found = metadata.get(METADATA_MODEL_FINGERPRINT)
         vectors = info.config.params.vectors
         found_dim = vectors.size if isinstance(vectors, models.VectorParams) else None
+        if LEXICAL_VECTOR not in (info.config.params.sparse_vectors or {}):
+            raise ConflictError(
+                f"collection {collection!r} has no place for words (the sparse vector {LEXICAL_VECTOR!r}): it was made "
+                "by an earlier version, or by somebody else. Index into another collection, or delete this one"
+            )
         if found != model_fingerprint or found_dim != dim:
             raise ConflictError(
                 f"collection {collection!r} holds embeddings of {metadata.get(METADATA_MODEL_NAME, 'an unknown model')}"
@@ -177,9 +185,12 @@ class VectorStore:
         if not self.check_collection(collection, dim, model_name, model_fingerprint):
             metadata = {METADATA_MODEL_NAME: model_name, METADATA_MODEL_FINGERPRINT: model_fingerprint}
             vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
+            words = {LEXICAL_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)}
             try:
                 with self._translated(collection):
-                    self._client.create_collection(collection, vectors_config=vectors, metadata=metadata)
+                    self._client.create_collection(
+                        collection, vectors_config=vectors, sparse_vectors_config=words, metadata=metadata
+                    )
             except InvalidRequestError:
                 # Another planner, or a try of ours that got no answer, was faster.
                 if not self.check_collection(collection, dim, model_name, model_fingerprint):
@@ -195,14 +206,22 @@ class VectorStore:
                     )
 
     def upsert_chunks(
-        self, collection: str, chunks: Sequence[Chunk], embeddings: NDArray[np.float32], *, wait: bool
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        embeddings: NDArray[np.float32],
+        words: Sequence[SparseVector],
+        *,
+        wait: bool,
     ) -> None:
-        """Write chunks with their embeddings, shape (len(chunks), dim); with `wait` they are durable on return.
+        """Write chunks with their embeddings, shape (len(chunks), dim), and the vectors of their words.
+
+        With `wait` they are durable on return.
 
         A request that takes longer than the timeout is sent again in halves. Raises InvalidRequestError on a document
         whose fields are more than a request holds, or values that Qdrant cannot hold.
         """
-        points = _points(chunks, embeddings)
+        points = _points(chunks, embeddings, words)
         sizes = [point.ByteSize() for point in points]
         _check_sizes(chunks, sizes)
         start = 0
@@ -309,18 +328,24 @@ class VectorStore:
         return translated_errors(self._settings, subject)
 
 
-def _points(chunks: Sequence[Chunk], embeddings: NDArray[np.float32]) -> list[pb.PointStruct]:
+def _points(
+    chunks: Sequence[Chunk], embeddings: NDArray[np.float32], words: Sequence[SparseVector]
+) -> list[pb.PointStruct]:
     """Return the points as they are sent. Filled in place: a third of the time that the client's own models take."""
     rows = np.ascontiguousarray(embeddings, dtype="<f4")  # (len(chunks), dim)
     field_values: dict[int, pb.Value] = {}
     points = []
-    for chunk, row in zip(chunks, rows, strict=True):
+    for chunk, row, weights in zip(chunks, rows, words, strict=True):
         document = chunk.document
         if id(document) not in field_values:
             field_values[id(document)] = _field_value(document)
         point = pb.PointStruct(id=pb.PointId(uuid=chunk.point_id))
+        vectors = point.vectors.vectors.vectors
         # The encoded message is its packed floats and nothing else, which spares a Python object for every number.
-        point.vectors.vector.dense.MergeFromString(_packed_floats_head(row.nbytes) + row.tobytes())
+        vectors[""].dense.MergeFromString(_packed_floats_head(row.nbytes) + row.tobytes())
+        sparse = vectors[LEXICAL_VECTOR].sparse
+        sparse.indices.extend(weights.indices.tolist())
+        sparse.MergeFromString(_packed_floats_head(weights.values.nbytes) + weights.values.tobytes())
         payload = point.payload
         payload[PAYLOAD_DOCUMENT_ID].string_value = document.id
         payload[PAYLOAD_CHUNK_INDEX].integer_value = chunk.index
@@ -339,8 +364,8 @@ def _field_value(document: Document) -> pb.Value:
 
 
 def _packed_floats_head(size: int) -> bytes:
-    """Return tag and length that come before the `size` bytes of DenseVector's only field."""
-    head = bytearray([pb.DenseVector.DATA_FIELD_NUMBER << 3 | 2])
+    """Return tag and length that come before the `size` bytes of floats: the first field of both kinds of vector."""
+    head = bytearray([_FIRST_FIELD << 3 | 2])
     while size > 0x7F:
         head.append(size & 0x7F | 0x80)
         size >>= 7

@@ -1,16 +1,13 @@
 """Ends of Korean sentences: sure ones by their form, the others by Kiwi, a morphological analyser.
 
 Kiwi knows sentences without full stop (`재밌었어요 다음에 또 볼 거예요`) and full stops that end none (`2020. 6. 9.`).
-It takes 12 us a character, over a second to load and 235 MiB: it is asked only where no sure end is near.
+It takes 12 us a character: it is asked only where no sure end is near.
 """
 
 import re
-from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from kiwipiepy import Kiwi
+from kosearch.korean.kiwi import shared_kiwi
 
 # What announces a list (`다음과 같다.`) stays with its first item.
 FIRST_ITEM = r"(?:1\\?\.|가\\?\.|1\)|가\))\s"
@@ -42,7 +39,7 @@ def last_end_by_kiwi(text: str, low: int, limit: int) -> int | None:
     if not _POSSIBLE_ENDS.search(text, low, limit + 1):
         return None
     origin = max(0, low - min(_BEFORE, limit - low))
-    sentences = _kiwi().split_into_sents(text[origin : limit + _BEHIND], return_sub_sents=False)
+    sentences = shared_kiwi().split_into_sents(text[origin : limit + _BEHIND], return_sub_sents=False)
     begins = [
         origin + sentence.start
         for before, sentence in pairwise(sentences)
@@ -57,11 +54,3 @@ def _is_enclosed(text: str, begin: int, place: int) -> bool:
         or text.count("“", begin, place) > text.count("”", begin, place)
         or text.count('"', begin, place) % 2 == 1
     )
-
-
-@cache
-def _kiwi() -> "Kiwi":
-    from kiwipiepy import Kiwi  # noqa: PLC0415 - most workers never need it
-
-    # Without the dictionaries of names it finds the same ends with half the memory and half the time to load.
-    return Kiwi(num_workers=1, load_default_dict=False, load_multi_dict=False)

@@ -36,9 +36,12 @@ _VERBS = ("VV", "VA")
 # No word holds it, so that no pair is taken for a word.
 _PAIR_MARK = "\N{MIDDLE DOT}"
 
+# Chosen on the training questions of MIRACL-ko and Mr.TyDi-ko (2,150) over 65,580 chunks of 21,622 pages, nDCG@10 by
+# page: 74.8 and 68.5 for words alone with the usual b = 0.75; 75.4 and 69.7 with b = 0.4; 77.1 and 72.0 with pairs of
+# half the weight. Pairs over gaps as well bring less and double the vector; whole compounds bring nothing.
 _K1 = 1.2
 _B = 0.4
-# Of a chunk of 256 tokens of Wikipedia; BM25 only wants to know which texts are long.
+# In the mean of 65,580 chunks of Wikipedia, of 256 tokens at most; BM25 only wants to know which texts are long.
 _MEAN_WORDS = 80.0
 _MEAN_PAIRS = 100.0
 _PAIR_WEIGHT = 0.5

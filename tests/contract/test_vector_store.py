@@ -10,6 +10,7 @@ from qdrant_client import QdrantClient, models
 
 from kosearch.documents import Chunk, Document
 from kosearch.settings import QdrantSettings
+from kosearch.sparse_vectors import SparseVector, sparse_vector
 from kosearch.vector_store import VectorStore
 from tests.real_qdrant import RealQdrant
 from tests.store_process import StoreProcess
@@ -51,6 +52,11 @@ def rows(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32)
 
 
+def words(count: int) -> list[SparseVector]:
+    """Return a word that all have and one of its own for each."""
+    return [sparse_vector({"글": 1.0, str(number): 2.0}) for number in range(count)]
+
+
 def chunks(count: int, per_document: int = 3, prefix: str = "d") -> list[Chunk]:
     """Return chunks of documents with the year 1900 and on."""
     made = []
@@ -61,7 +67,7 @@ def chunks(count: int, per_document: int = 3, prefix: str = "d") -> list[Chunk]:
 
 
 def fill(vector_store: VectorStore, collection: str, count: int = POINTS) -> None:
-    vector_store.upsert_chunks(collection, chunks(count), rows(count), wait=True)
+    vector_store.upsert_chunks(collection, chunks(count), rows(count), words(count), wait=True)
 
 
 def nothing() -> None:
@@ -111,7 +117,7 @@ def test_what_comes_after_the_build_is_found_at_once(
     fill(vector_store, collection)
     vector_store.build_index(collection, nothing, poll_s=0.05)
     late, late_rows = chunks(3, prefix="late"), rows(3, seed=1)
-    vector_store.upsert_chunks(collection, late, late_rows, wait=True)
+    vector_store.upsert_chunks(collection, late, late_rows, words(3), wait=True)
     assert [best(client, collection, row) for row in late_rows] == [chunk.point_id for chunk in late]
     vector_store.delete_documents(collection, ["late0"])
     assert best(client, collection, late_rows[0]) != late[0].point_id
@@ -147,7 +153,7 @@ def test_a_deferral_leaves_the_model_as_it_is(vector_store: VectorStore, collect
 
 def test_thousands_of_documents_are_deleted_in_a_call(vector_store: VectorStore, collection: str) -> None:
     fill(vector_store, collection, 6000)
-    vector_store.upsert_chunks(collection, chunks(6000, 1, "other"), rows(6000), wait=True)
+    vector_store.upsert_chunks(collection, chunks(6000, 1, "other"), rows(6000), words(6000), wait=True)
     gone = [*(f"other{n}" for n in range(5500)), *(f"d{n}" for n in range(100)), "none"]
     assert vector_store.delete_documents(collection, gone) == 5500 + 300
     assert vector_store.count(collection) == 12_000 - 5800
@@ -166,5 +172,5 @@ def test_large_fields_are_sent_in_several_requests(vector_store: VectorStore, co
     """100 MiB at once would be more than any message may hold."""
     document = Document("large", "글", "", {"table": "a" * (4 << 20)})
     many = [Chunk(document, index, "글", "") for index in range(25)]
-    vector_store.upsert_chunks(collection, many, rows(25), wait=True)
+    vector_store.upsert_chunks(collection, many, rows(25), words(25), wait=True)
     assert vector_store.count(collection) == 25

@@ -36,6 +36,7 @@ from kosearch.errors import KosearchError, LeaseLostError, OverloadedError, Unav
 from kosearch.jobs import JobOptions, JobState, SourceFields
 from kosearch.ledger import Ledger
 from kosearch.settings import WorkerSettings
+from kosearch.sparse_vectors import SparseVector, sparse_vector
 
 COLLECTION = "c"
 LEASE_S = 15.0
@@ -91,9 +92,11 @@ class StoreConnection:
         with self._world.call("store.count"):
             return len(self._store.points)
 
-    def upsert_chunks(self, _: str, chunks: Sequence[Chunk], embeddings: Any, *, wait: bool) -> None:
+    def upsert_chunks(
+        self, _: str, chunks: Sequence[Chunk], embeddings: Any, words: Sequence[SparseVector], *, wait: bool
+    ) -> None:
         assert wait
-        assert len(chunks) == len(embeddings)
+        assert len(chunks) == len(embeddings) == len(words)
         # Nobody stands still between looking at the lease and writing: that gap is known, and as small as a call.
         with self._world.call("store.upsert", gives_way=False):
             self._world.note(f"stored: {', '.join(f'{each.document.id}.{each.index}={each.text}' for each in chunks)}")
@@ -160,6 +163,13 @@ class BarChunker:
             raise Crash
         for index, text in enumerate(document.text.split("|")):
             yield Chunk(document, index, text, text, tokens=1)
+
+
+class NoWords:
+    """Nobody searches here."""
+
+    def document_vector(self, _title: str, _text: str) -> SparseVector:
+        return sparse_vector({})
 
 
 @dataclass
@@ -357,7 +367,9 @@ class World:
         """Return a worker process's inside."""
         connection = StoreConnection(self)
         ledger: Any = FaultyLedger(self.ledger, self)
-        indexer = Indexer(Encoder(self), connection, ledger, BarChunker(), "model", "signature", _SETTINGS, AtOnce())
+        indexer = Indexer(
+            Encoder(self), connection, ledger, BarChunker(), NoWords(), "model", "signature", _SETTINGS, AtOnce()
+        )
         served = Served(indexer, self.store)
 
         @contextmanager

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kosearch.documents import Chunk, Document
 from kosearch.errors import ConflictError, NotFoundError, UnauthenticatedError, UnavailableError
 from kosearch.settings import QdrantSettings
+from kosearch.sparse_vectors import sparse_vector
 from kosearch.vector_store import VectorStore, has_field_path
 from tests.store_process import running_store
 
@@ -54,7 +55,7 @@ def rows(count: int) -> NDArray[np.float32]:
 
 def upsert(store: VectorStore, collection: str, *documents: list[Chunk]) -> None:
     for each in documents:
-        store.upsert_chunks(collection, each, rows(len(each)), wait=True)
+        store.upsert_chunks(collection, each, rows(len(each)), [sparse_vector({"글": 1.0})] * len(each), wait=True)
 
 
 def test_the_version_is_new_enough(store: VectorStore) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from kosearch.documents import Chunk, Document
 from kosearch.errors import InvalidRequestError
 from kosearch.jobs import JobOptions, JobProgress, Rejection, SourceFields
 from kosearch.ledger import Ledger
+from kosearch.sparse_vectors import SparseVector, sparse_vector
 from tests.unit.indexer_worker.sources import SIGNATURE, worker_settings
 
 COLLECTION = "laws"
@@ -61,6 +63,7 @@ class FakeStore:
     """Points by id, and what was asked, in order."""
 
     points: dict[str, tuple[Chunk, list[float]]] = field(default_factory=dict)
+    words: dict[str, SparseVector] = field(default_factory=dict)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     exists: bool = False
@@ -75,7 +78,13 @@ class FakeStore:
         return len(self.points)
 
     def upsert_chunks(
-        self, collection: str, chunks: Sequence[Chunk], embeddings: NDArray[np.float32], *, wait: bool
+        self,
+        collection: str,
+        chunks: Sequence[Chunk],
+        embeddings: NDArray[np.float32],
+        words: Sequence[SparseVector],
+        *,
+        wait: bool,
     ) -> None:
         hook, self.before_upsert = self.before_upsert, None
         if hook:
@@ -86,6 +95,7 @@ class FakeStore:
             raise InvalidRequestError("a document that cannot be stored")
         self.calls.append(("upsert", (collection, len(chunks), wait)))
         self.points |= {each.point_id: (each, row.tolist()) for each, row in zip(chunks, embeddings, strict=True)}
+        self.words |= {each.point_id: vector for each, vector in zip(chunks, words, strict=True)}
 
     def delete_stale_chunks(self, collection: str, chunks: Sequence[Chunk]) -> None:
         kept = [chunk.point_id for chunk in chunks]
@@ -135,6 +145,13 @@ class FakeQueue:
 
     def waiting(self) -> int:
         return len(self.jobs) + len(self.partitions)
+
+
+class SplitWords:
+    """What stands between spaces is a word."""
+
+    def document_vector(self, title: str, text: str) -> SparseVector:
+        return sparse_vector(Counter(f"{title} {text}".split()))
 
 
 class LineChunker:
@@ -297,5 +314,13 @@ class Bench:
 
     def _indexer(self, signature: str) -> Indexer:
         return Indexer(
-            self.encoder, self.store, self.ledger, LineChunker(), FINGERPRINT, signature, self.settings, AtOnce()
+            self.encoder,
+            self.store,
+            self.ledger,
+            LineChunker(),
+            SplitWords(),
+            FINGERPRINT,
+            signature,
+            self.settings,
+            AtOnce(),
         )

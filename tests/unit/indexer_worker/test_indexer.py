@@ -22,6 +22,7 @@ from tests.unit.indexer_worker.bench import (
     FakeEncoder,
     FakeStore,
     LineChunker,
+    SplitWords,
 )
 from tests.unit.indexer_worker.sources import SIGNATURE, plan_in, worker_settings
 
@@ -38,6 +39,7 @@ class Workbench:
             self.store,
             self.ledger,
             LineChunker(),
+            SplitWords(),
             FINGERPRINT,
             SIGNATURE,
             worker_settings(),
@@ -83,6 +85,19 @@ def test_every_chunk_is_stored_with_its_own_embedding(workbench: Workbench, tmp_
     assert workbench.texts() == expected
     rows = [row for _, row in workbench.store.points.values()]
     assert rows == [[len(f"제목 {line}"), 1.0] for line in expected]
+
+
+def test_every_chunk_is_stored_with_its_own_words(workbench: Workbench, tmp_path: Path) -> None:
+    """Also those of the batches that were divided because of a document that nobody takes."""
+    texts = [f"글 {n}\n둘째 {n}" for n in range(300)]
+    texts[5], texts[7] = f"{UNENCODABLE} 5", f"{UNSTORABLE} 7"
+    workbench.index(workbench.partitions(write(tmp_path / "a.jsonl", texts))[0])
+    stored = {chunk.text: workbench.store.words[chunk.point_id] for chunk, _ in workbench.store.points.values()}
+    assert len(stored) == 2 * 298
+    for text, words in stored.items():
+        expected = SplitWords().document_vector("제목", text)
+        assert words.indices.tolist() == expected.indices.tolist()
+        assert words.values.tolist() == expected.values.tolist()
 
 
 def test_the_title_is_encoded_with_the_text(workbench: Workbench, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class FakeStore:
         self.is_made = True
         self.field_types = dict(field_types)
 
-    def upsert_chunks(self, _: str, chunks: Any, embeddings: Any, *, wait: bool) -> None:
+    def upsert_chunks(self, _: str, chunks: Any, embeddings: Any, words: Any, *, wait: bool) -> None:
         if self.errors:
             raise self.errors.pop(0)
         self.points |= {chunk.point_id: chunk.text for chunk in chunks}

@@ -14,8 +14,10 @@ from kosearch import vector_store
 from kosearch.documents import Chunk, Document
 from kosearch.errors import InvalidRequestError, OverloadedError, UnavailableError
 from kosearch.settings import QdrantSettings
+from kosearch.sparse_vectors import sparse_vector
 from kosearch.vector_store import METADATA_INDEXING_THRESHOLD, VectorStore
 
+WORDS = sparse_vector({"민법": 1.5, "제1조": 0.25})
 FIELDS = {"year": 1958, "law": "민법", "rate": 0.5, "live": True, "none": None, "tags": ["a", {"b": 1}]}
 
 
@@ -96,14 +98,14 @@ def chunks(count: int, fields: dict[str, Any] | None = None) -> list[Chunk]:
 def upserted(points: FakePoints, count: int, fields: dict[str, Any] | None = None) -> list[int]:
     """Upsert so many chunks. Returns how many points each request held."""
     store = store_with(SimpleNamespace(grpc_points=points))
-    store.upsert_chunks("c", chunks(count, fields), np.ones((count, 4), np.float32), wait=True)
+    store.upsert_chunks("c", chunks(count, fields), np.ones((count, 4), np.float32), [WORDS] * count, wait=True)
     return [len(request.points) for request in points.requests]
 
 
 @pytest.mark.parametrize("dim", [1, 31, 32, 384, 5000])
 def test_points_are_what_the_client_itself_would_send(dim: int) -> None:
     rows = np.random.default_rng(dim).standard_normal((2, dim)).astype(np.float32)
-    sent = vector_store._points(chunks(2), rows)
+    sent = vector_store._points(chunks(2), rows, [WORDS] * 2)
     for chunk, row, point in zip(chunks(2), rows, sent, strict=True):
         payload = {
             "document_id": "a",
@@ -112,13 +114,16 @@ def test_points_are_what_the_client_itself_would_send(dim: int) -> None:
             "text": chunk.text,
             "fields": FIELDS,
         }
-        expected = models.PointStruct(id=chunk.point_id, vector=row.tolist(), payload=payload)
+        words = models.SparseVector(indices=WORDS.indices.tolist(), values=WORDS.values.tolist())
+        vectors: Any = {"": row.tolist(), "lexical": words}
+        expected = models.PointStruct(id=chunk.point_id, vector=vectors, payload=payload)
         assert point == RestToGrpc.convert_point_struct(expected)
 
 
 def test_rows_of_another_type_or_order_are_sent_as_float32() -> None:
     rows = np.asfortranarray(np.arange(8, dtype=np.float64).reshape(2, 4))
-    assert [list(point.vectors.vector.dense.data) for point in vector_store._points(chunks(2), rows)] == rows.tolist()  # type: ignore[arg-type]
+    points = vector_store._points(chunks(2), rows, [WORDS] * 2)  # type: ignore[arg-type]
+    assert [list(point.vectors.vectors.vectors[""].dense.data) for point in points] == rows.tolist()
 
 
 def test_requests_are_bounded_by_points() -> None:
