@@ -300,7 +300,7 @@ def test_a_missing_value_says_nothing() -> None:
 
 def test_long_texts_and_objects_make_no_index() -> None:
     """Content is not a category."""
-    assert kinds_of({"a": "가" * 65, "b": {"c": 1}, "d": [], "e": [1]}) == {}
+    assert kinds_of({"a": "가" * 65, "b": {"c": 1}, "d": [], "e": [1, "가"]}) == {}
 
 
 @pytest.mark.parametrize("name", ["", 'a"b', "a\\b"])
