@@ -77,7 +77,9 @@ def _suspects(text: str, found: Sequence[Morpheme]) -> Iterator[tuple[re.Match[s
         if has_stray_jamo(word[0]):
             places = [match.start() for match in _JAMO.finditer(word[0])]
             yield word, (max(0, places[0] - 1), min(len(word[0]), places[-1] + 2))
-        elif part := next((part for part in unknown if word.start() <= part.start < word.end()), None):
+            continue
+        part = next((part for part in unknown if word.start() <= part.start < word.end()), None)
+        if part is not None and _SYLLABLES.fullmatch(word[0]):
             yield word, (part.start - word.start(), min(part.end, word.end()) - word.start())
 
 
