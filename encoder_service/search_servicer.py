@@ -11,6 +11,7 @@ from encoder_service.search.searcher import Searcher
 from encoder_service.streams import answer_in_order
 from encoder_service.wire import known
 from kosearch.errors import InvalidRequestError
+from kosearch.korean.reading import ReadingOptions
 from protos.kosearch.v1 import search_pb2, search_pb2_grpc
 
 _MODE_NUMBERS = {
@@ -86,7 +87,7 @@ def _request(message: search_pb2.SearchRequest) -> domain.SearchRequest:
         with_explanations=message.with_explanations,
         is_paged=message.paged,
         page_token=message.page_token,
-        reading=domain.Reading(reading.keeps_keyboard, reading.keeps_spacing, reading.keeps_typos),
+        reading=ReadingOptions(reading.keeps_keyboard, reading.keeps_spacing, reading.keeps_typos),
         diversity=message.diversity,
         like_ids=tuple(message.like_ids),
         unlike_ids=tuple(message.unlike_ids),

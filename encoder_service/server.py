@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import grpc
 import structlog
@@ -32,7 +33,7 @@ from encoder_service.model_registry import LoadedModel, ModelRegistry
 from encoder_service.models_servicer import ModelsServicer
 from encoder_service.search.chunk_store import ChunkStore
 from encoder_service.search.collections import Collections
-from encoder_service.search.korean import KoreanReader
+from encoder_service.search.korean import Linguists, LoadedKorean
 from encoder_service.search.searcher import Searcher
 from encoder_service.search_servicer import SearchServicer
 from encoder_service.servicer import EncoderServicer, Limits
@@ -42,6 +43,7 @@ from kosearch.errors import SettingsError
 from kosearch.graceful_stop import finish_calls, stop_event
 from kosearch.korean.kiwi import shared_kiwi
 from kosearch.korean.morphemes import MorphemeAnalyser
+from kosearch.korean.reading import QueryReader
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import Settings
@@ -184,7 +186,11 @@ def _build_services(
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
     collections = Collections(qdrant, settings.qdrant)
-    searcher = Searcher(models, collections, ChunkStore(qdrant, settings.qdrant, tracer), KoreanReader(_load_analyser))
+    korean = LoadedKorean(_load_linguists)
+    # Otherwise the first query would wait for it.
+    loading = asyncio.create_task(korean.load(), name="korean")
+    stack.push_async_callback(_cancelled, loading)
+    searcher = Searcher(models, collections, ChunkStore(qdrant, settings.qdrant, tracer), korean)
 
     encoder_servicer = EncoderServicer(models, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes))
     search_servicer = SearchServicer(searcher)
@@ -210,8 +216,9 @@ def _build_services(
     ]
 
 
-def _load_analyser() -> MorphemeAnalyser:
-    return MorphemeAnalyser(shared_kiwi())
+def _load_linguists() -> Linguists:
+    kiwi = shared_kiwi()
+    return Linguists(QueryReader(kiwi), MorphemeAnalyser(kiwi))
 
 
 def _build_index_servicer(
@@ -226,7 +233,7 @@ def _build_index_servicer(
     return IndexServicer(ledger, queue, store, model, settings.worker.roots)
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
+async def _cancelled(task: asyncio.Task[Any]) -> None:
     """Cancel a task and wait for its end."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

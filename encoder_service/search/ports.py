@@ -6,7 +6,7 @@ from typing import Protocol
 from encoder_service.encoder import Encoded, Options
 from encoder_service.search.chunk_store import SparseVector
 from encoder_service.search.highlighting import Term
-from encoder_service.search.requests import Reading
+from kosearch.korean.reading import ReadingOptions
 
 
 class QueryEncoder(Protocol):
@@ -46,7 +46,7 @@ class ReadQuery(Protocol):
 class Korean(Protocol):
     """What a searcher asks of whoever knows Korean."""
 
-    async def read(self, query: str, reading: Reading) -> ReadQuery:
+    async def read(self, query: str, options: ReadingOptions) -> ReadQuery:
         """Mend a normalised query as far as it may be."""
         ...
 

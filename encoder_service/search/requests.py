@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from kosearch.korean.reading import ReadingOptions
+
 
 class Mode(StrEnum):
     """By what a query is searched for: its meaning, its words, or both."""
@@ -34,15 +36,6 @@ class Fusion:
     lexical_weight: float = 0.5
     rrf_k: int = 60
     candidates: int = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What is left as it was typed when a query is read."""
-
-    keeps_keyboard: bool = False
-    keeps_spacing: bool = False
-    keeps_typos: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +125,7 @@ class SearchRequest:
     with_explanations: bool = False
     is_paged: bool = False
     page_token: str = ""
-    reading: Reading = Reading()
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
     diversity: float = 0.0
     like_ids: tuple[str, ...] = ()
     unlike_ids: tuple[str, ...] = ()

@@ -107,6 +107,19 @@ async def test_a_word_is_found_whatever_is_attached_to_it(channel: grpc.aio.Chan
         assert {hit.id for hit in hits} == {"man", "woman", "long"}
 
 
+async def test_a_query_is_read_as_it_was_meant(channel: grpc.aio.Channel) -> None:
+    """드럼 on the other keyboard; what was searched for is told, and pages go on with it."""
+    answer = await ask(channel, "emfja", mode=LEXICAL, top_k=3, paged=True, with_highlights=True)
+    assert (answer.read_query, len(answer.hits)) == ("드럼", 3)
+    assert all(hit.highlights for hit in answer.hits)
+    again = await ask(channel, "emfja", mode=LEXICAL, top_k=3, page_token=answer.next_page_token, with_highlights=True)
+    assert again.read_query == "드럼"
+    assert all(hit.highlights for hit in again.hits)
+    as_typed = search_pb2.Reading(keeps_keyboard=True, keeps_spacing=True, keeps_typos=True)
+    typed = await ask(channel, "emfja", mode=LEXICAL, reading=as_typed)
+    assert (typed.read_query, len(typed.hits)) == ("", 0)
+
+
 async def test_hybrid_is_what_one_gets(channel: grpc.aio.Channel) -> None:
     """Both legs have their part in the list, and say so."""
     answer = await ask(channel, "드럼을 연주하는 원숭이", with_explanations=True, top_k=30)

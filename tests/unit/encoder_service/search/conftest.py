@@ -16,10 +16,11 @@ from qdrant_client import AsyncQdrantClient, models
 from encoder_service.encoder import Encoded, Options, Timing
 from encoder_service.search.chunk_store import ChunkStore
 from encoder_service.search.collections import Collections
-from encoder_service.search.requests import Reading, SearchAnswer, SearchRequest
+from encoder_service.search.requests import SearchAnswer, SearchRequest
 from encoder_service.search.searcher import Searcher
 from encoder_service.text_reader import Role
 from kosearch.korean.morphemes import SparseVector, Term
+from kosearch.korean.reading import ReadingOptions
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import QdrantSettings
 
@@ -66,7 +67,7 @@ class FakeReading:
 class FakeKorean:
     """Words stand between spaces; `dkssud` is read as 안녕."""
 
-    async def read(self, query: str, reading: Reading) -> FakeReading:
+    async def read(self, query: str, reading: ReadingOptions) -> FakeReading:
         text = query if reading.keeps_keyboard else query.replace("dkssud", "안녕")
         return FakeReading(text, text)
 

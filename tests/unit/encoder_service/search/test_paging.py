@@ -20,10 +20,10 @@ from encoder_service.search.requests import (
     Fusion,
     Mode,
     Place,
-    Reading,
     SearchRequest,
 )
 from kosearch.errors import InvalidRequestError
+from kosearch.korean.reading import ReadingOptions
 
 REQUEST = SearchRequest("절도", "laws", more_collections=("cases",))
 FLOATS = st.floats(-1e6, 1e6, width=32)
@@ -85,7 +85,7 @@ def test_the_size_of_a_page_may_change(harmless: dict[str, object]) -> None:
         {"fusion": Fusion(rrf_k=61)},
         {"chunks_per_document": 1},
         {"diversity": 0.25},
-        {"reading": Reading(keeps_typos=True)},
+        {"reading": ReadingOptions(keeps_typos=True)},
         {"like_ids": ("a",)},
         {"unlike_ids": ("a",)},
         {"score_threshold": 0.0},

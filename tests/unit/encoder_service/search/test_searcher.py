@@ -16,10 +16,10 @@ from encoder_service.search.requests import (
     Mode,
     Place,
     Presence,
-    Reading,
     ValueCount,
 )
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from kosearch.korean.reading import ReadingOptions
 
 NAN = float("nan")
 KINDS = {"fields.law": "keyword", "fields.year": "integer"}
@@ -363,7 +363,7 @@ class TestTelling:
         answer = await bench.search("dkssud", with_highlights=True)
         assert (answer.read_query, bench.models.encoder.texts) == ("안녕", ["안녕"])
         assert answer.hits[0].highlights
-        assert (await bench.search("dkssud", reading=Reading(keeps_keyboard=True))).read_query == ""
+        assert (await bench.search("dkssud", reading=ReadingOptions(keeps_keyboard=True))).read_query == ""
 
 
 class TestCounts:
