@@ -38,7 +38,7 @@ from kosearch.search_client import (
     SearchOptions,
     SearchPage,
     ValueCount,
-    as_filter,
+    count_request,
     search_page,
     search_request,
     value_counts,
@@ -190,13 +190,29 @@ class Client:
             return search_page(self._search.Search(request, **self._call()))
 
     def search_stream(
-        self, queries: Iterable[str], collection: str, top_k: int = 10, options: SearchOptions = DEFAULT_OPTIONS
+        self,
+        queries: Iterable[str],
+        collection: str,
+        top_k: int = 10,
+        conditions: Sequence[search_pb2.Condition] | search_pb2.Filter = (),
+        options: SearchOptions = DEFAULT_OPTIONS,
     ) -> Iterator[SearchPage]:
         """Yield the answer of each query in their order; a few are on their way at once. The first error ends it."""
-        requests = (search_request(query, collection, top_k, (), options) for query in queries)
+        faults: list[UnicodeEncodeError | KosearchError] = []
+
+        def requests() -> Iterator[search_pb2.SearchRequest]:
+            for query in queries:
+                try:
+                    yield search_request(query, collection, top_k, conditions, options)
+                except (UnicodeEncodeError, KosearchError) as fault:  # gRPC would keep it to itself
+                    faults.append(fault)
+                    return
+
         with self._translated():  # no deadline: there may be millions of queries
-            for reply in self._search.SearchStream(requests, metadata=self._metadata):
+            for reply in self._search.SearchStream(requests(), metadata=self._metadata):
                 yield search_page(reply)
+            if faults:
+                raise faults[0]
 
     def count_values(
         self,
@@ -207,9 +223,7 @@ class Client:
     ) -> list[ValueCount]:
         """Return the most frequent values of an indexed field among the chunks that meet the filter."""
         with self._translated():
-            request = search_pb2.CountValuesRequest(
-                collection=collection, field=field, filter=as_filter(conditions), limit=limit
-            )
+            request = count_request(collection, field, conditions, limit)
             return value_counts(self._search.CountValues(request, **self._call()))
 
     def submit_job(

@@ -1,6 +1,7 @@
 """What a client asks of search and is answered, without the words of the wire."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -155,13 +156,6 @@ class ValueCount:
     chunks: int
 
 
-def as_filter(conditions: Sequence[search_pb2.Condition] | search_pb2.Filter) -> search_pb2.Filter | None:
-    """Return the filter; conditions without one must all hold."""
-    if isinstance(conditions, search_pb2.Filter):
-        return conditions
-    return search_pb2.Filter(must=conditions) if conditions else None
-
-
 def search_request(
     query: str,
     collection: str,
@@ -170,12 +164,12 @@ def search_request(
     options: SearchOptions = DEFAULT_OPTIONS,
 ) -> search_pb2.SearchRequest:
     """Return the request. Raises InvalidRequestError for numbers that no message can hold."""
-    try:
+    with _explained():
         return search_pb2.SearchRequest(
             query=query,
             collection=collection,
             top_k=top_k,
-            filter=as_filter(conditions),
+            filter=_filter(conditions),
             mode=_MODES[options.mode],
             fusion=_fusion(options.fusion) if options.fusion else None,
             score_threshold=options.threshold,
@@ -190,10 +184,16 @@ def search_request(
             unlike_ids=options.unlike_ids,
             more_collections=options.more_collections,
         )
-    except UnicodeEncodeError:
-        raise
-    except (ValueError, KeyError) as error:
-        raise InvalidRequestError(f"the search cannot be asked for: {error}; see SearchOptions") from error
+
+
+def count_request(
+    collection: str, field: str, conditions: Sequence[search_pb2.Condition] | search_pb2.Filter, limit: int
+) -> search_pb2.CountValuesRequest:
+    """Return the request. Raises InvalidRequestError for a limit that no message can hold."""
+    with _explained():
+        return search_pb2.CountValuesRequest(
+            collection=collection, field=field, filter=_filter(conditions), limit=limit
+        )
 
 
 def search_page(reply: search_pb2.SearchResponse) -> SearchPage:
@@ -205,6 +205,22 @@ def search_page(reply: search_pb2.SearchResponse) -> SearchPage:
 def value_counts(reply: search_pb2.CountValuesResponse) -> list[ValueCount]:
     """Return the counts that the service has answered."""
     return [ValueCount(getattr(each, each.WhichOneof("value") or "keyword"), each.chunks) for each in reply.values]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except UnicodeEncodeError:  # which is a ValueError, and the client's to tell
+        raise
+    except (ValueError, KeyError) as error:
+        raise InvalidRequestError(f"this cannot be asked for: {error}; see SearchOptions") from error
+
+
+def _filter(conditions: Sequence[search_pb2.Condition] | search_pb2.Filter) -> search_pb2.Filter | None:
+    if isinstance(conditions, search_pb2.Filter):
+        return conditions
+    return search_pb2.Filter(must=conditions) if conditions else None
 
 
 def _fusion(fusion: Fusion) -> search_pb2.Fusion:
