@@ -25,6 +25,7 @@ from kosearch.jobs import (
     StoredDocument,
 )
 from kosearch.ledger.database import Database
+from kosearch.ledger.dictionary import DictionaryBook
 from kosearch.ledger.documents import (
     DocumentVersion,
     KnownDocument,
@@ -97,6 +98,7 @@ class Ledger:
         """Open the database, made when missing. Raises SettingsError for a bad URL, UnavailableError, ConflictError."""
         self._clock = clock
         self._database = Database(url)
+        self.dictionary = DictionaryBook(self._database, clock)
 
     def close(self) -> None:
         """Close the connections."""

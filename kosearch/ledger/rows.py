@@ -103,18 +103,18 @@ def partition_of(session: orm.Session, row: PartitionRow, job: JobRow) -> Partit
 
 def job_status(row: JobRow) -> JobStatus:
     """Return where a job stands."""
-    return JobStatus(JobState(row.state), _lease(row), row.error, row.ended_at)
+    return JobStatus(JobState(row.state), lease_of(row), row.error, row.ended_at)
 
 
 def partition_status(row: PartitionRow) -> PartitionStatus:
     """Return where a partition stands."""
-    return PartitionStatus(PartitionState(row.state), _lease(row), row.waits_for)
+    return PartitionStatus(PartitionState(row.state), lease_of(row), row.waits_for)
 
 
 def write_partition(row: PartitionRow, status: PartitionStatus) -> None:
     """Write down where a partition stands."""
     row.state, row.waits_for = status.state, status.waits_for
-    _write_lease(row, status.lease)
+    write_lease(row, status.lease)
 
 
 def write_job(session: orm.Session, row: JobRow, status: JobStatus) -> None:
@@ -123,7 +123,7 @@ def write_job(session: orm.Session, row: JobRow, status: JobStatus) -> None:
         _complete_files(session, row.number)
         _forget_old_deletions(session, row, status.ended_at or 0.0)
     row.state, row.error, row.ended_at = status.state, status.error, status.ended_at
-    _write_lease(row, status.lease)
+    write_lease(row, status.lease)
 
 
 def settle(session: orm.Session, row: JobRow, now: float) -> None:
@@ -168,11 +168,13 @@ def rejection_values(job_number: int, rejection: Rejection) -> dict[str, object]
     }
 
 
-def _lease(row: LeaseColumns) -> Lease:
+def lease_of(row: LeaseColumns) -> Lease:
+    """Return a row's lease."""
     return Lease(row.lease_owner, row.lease_since, row.lease_until, row.attempts, row.dispatched_at)
 
 
-def _write_lease(row: LeaseColumns, lease: Lease) -> None:
+def write_lease(row: LeaseColumns, lease: Lease) -> None:
+    """Write a row's lease down."""
     row.lease_owner, row.lease_since, row.lease_until = lease.owner, lease.since, lease.until
     row.attempts, row.dispatched_at = lease.attempts, lease.dispatched_at
 

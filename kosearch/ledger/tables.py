@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 # The newest migration.
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 # PostgreSQL would order texts by the rules of a language.
 _Bytewise = sa.String().with_variant(sa.String(collation="C"), "postgresql")
@@ -188,3 +188,45 @@ class RemovalRow(Base):
     document_id: orm.Mapped[str]
     file_id: orm.Mapped[int | None] = orm.mapped_column(sa.BigInteger)
     __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class UserWordRow(Base):
+    """A word that the user added."""
+
+    __tablename__ = "user_words"
+    form: orm.Mapped[str] = orm.mapped_column(_Bytewise, primary_key=True)
+    tag: orm.Mapped[str]
+
+
+class DictionaryChangeRow(Base):
+    """A change of the words; the highest version is that of the dictionary, 0 that of the empty one.
+
+    forms: added, changed and removed ones, one a line
+    """
+
+    __tablename__ = "dictionary_changes"
+    version: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True, autoincrement=False)
+    forms: orm.Mapped[str]
+    changed_at: orm.Mapped[float]
+
+
+class ReanalysisRow(LeaseColumns, Base):
+    """A collection that is to learn of changes of the words; see `kosearch.reanalyses`.
+
+    collection: by its name, for there may be some that no job of this ledger wrote to
+    """
+
+    __tablename__ = "reanalyses"
+    id: orm.Mapped[int] = orm.mapped_column(_Serial, primary_key=True)
+    collection: orm.Mapped[str]
+    first_version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    version: orm.Mapped[int] = orm.mapped_column(sa.BigInteger)
+    words: orm.Mapped[int]
+    state: orm.Mapped[str] = orm.mapped_column(index=True)
+    cursor: orm.Mapped[str] = orm.mapped_column(default="")
+    doubtful_to: orm.Mapped[str] = orm.mapped_column(default="")
+    points_seen: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, default=0)
+    points_changed: orm.Mapped[int] = orm.mapped_column(sa.BigInteger, default=0)
+    error: orm.Mapped[str] = orm.mapped_column(default="")
+    created_at: orm.Mapped[float]
+    ended_at: orm.Mapped[float | None]
