@@ -4,7 +4,9 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -36,6 +38,7 @@ PAYLOAD_CHUNK_INDEX = "chunk_index"
 PAYLOAD_TITLE = "title"
 PAYLOAD_TEXT = "text"
 PAYLOAD_FIELDS = "fields"
+_TEXTS = [PAYLOAD_TITLE, PAYLOAD_TEXT]
 # The sparse vector of a chunk's words; its embedding is the vector without a name.
 LEXICAL_VECTOR = "lexical"
 METADATA_MODEL_NAME = "model_name"
@@ -68,7 +71,27 @@ _CHANNEL_OPTIONS: dict[str, int] = {
     "grpc.max_reconnect_backoff_ms": 1000,
 }
 
+# What Qdrant says of a point that is not there; of a collection it says something else.
+_NO_POINT = "No point with id"
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PointText:
+    """What the words of a point are taken from. `id`: a UUID, or a number that somebody else gave it."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextPage:
+    """Points by rising id. `following`: id of the point behind them; empty: there is none."""
+
+    points: tuple[PointText, ...]
+    following: str
 
 
 def has_field_path(name: str) -> bool:
@@ -240,6 +263,64 @@ class VectorStore:
                     self._sizer.grow()
                     start = stop
 
+    def collections_with_words(self) -> list[str]:
+        """Return the names of the collections whose points have vectors of their words."""
+        found = []
+        with self._translated("the list of collections"):
+            for described in self._client.get_collections().collections:
+                with suppress(NotFoundError), self._translated(described.name):  # it may be deleted meanwhile
+                    params = self._client.get_collection(described.name).config.params
+                    if LEXICAL_VECTOR in (params.sparse_vectors or {}):
+                        found.append(described.name)
+        return found
+
+    def texts_from(self, collection: str, first: str, limit: int) -> TextPage:
+        """Return at most `limit` points and their texts, from a point id on; empty: from the first one.
+
+        Points that came from elsewhere, without a text, are passed over. Raises NotFoundError.
+        """
+        with self._translated(collection):
+            records, following = self._client.scroll(
+                collection, offset=_point_id(first) if first else None, limit=limit, with_payload=_TEXTS
+            )
+        return TextPage(_texts(records), "" if following is None else str(following))
+
+    def texts_of(self, collection: str, point_ids: Sequence[str]) -> tuple[PointText, ...]:
+        """Return the texts of those of the points that are there. Raises NotFoundError for an unknown collection."""
+        found: list[models.Record] = []
+        for start in range(0, len(point_ids), _UPSERT_POINTS):
+            some = [_point_id(point) for point in point_ids[start : start + _UPSERT_POINTS]]
+            with self._translated(collection):
+                found += self._client.retrieve(collection, some, with_payload=_TEXTS)
+        return _texts(found)
+
+    def update_words(self, collection: str, point_ids: Sequence[str], vectors: Sequence[SparseVector]) -> None:
+        """Replace the vectors of points' words, durably, and nothing else of them.
+
+        Points that are not there any more stay away. Raises NotFoundError for an unknown collection.
+        """
+        new = dict(zip(point_ids, vectors, strict=True))
+        while new:
+            some = dict(islice(new.items(), _UPSERT_POINTS))
+            if self._update_known_words(collection, some):
+                new = dict(islice(new.items(), len(some), None))
+            else:
+                there = {point.id for point in self.texts_of(collection, list(new))}
+                new = {point: vector for point, vector in new.items() if point in there}
+
+    def _update_known_words(self, collection: str, vectors: Mapping[str, SparseVector]) -> bool:
+        """Replace the vectors of points' words. Returns False when not all of them are there."""
+        points = [_point_words(point, vector) for point, vector in vectors.items()]
+        request = pb.UpdatePointVectors(collection_name=collection, points=points, wait=True)
+        with self._translated(collection):
+            try:
+                self._client.grpc_points.UpdateVectors(request, timeout=self._settings.timeout_s)
+            except grpc.RpcError as error:
+                if _code(error) is grpc.StatusCode.NOT_FOUND and _NO_POINT in _details(error):
+                    return False
+                raise
+        return True
+
     def defer_index_building(self, collection: str) -> None:
         """Have no vector index built while many points are written; `build_index` ends it, at the latest.
 
@@ -343,9 +424,7 @@ def _points(
         vectors = point.vectors.vectors.vectors
         # The encoded message is its packed floats and nothing else, which spares a Python object for every number.
         vectors[""].dense.MergeFromString(_packed_floats_head(row.nbytes) + row.tobytes())
-        sparse = vectors[LEXICAL_VECTOR].sparse
-        sparse.indices.extend(weights.indices.tolist())
-        sparse.MergeFromString(_packed_floats_head(weights.values.nbytes) + weights.values.tobytes())
+        _fill_sparse(vectors[LEXICAL_VECTOR].sparse, weights)
         payload = point.payload
         payload[PAYLOAD_DOCUMENT_ID].string_value = document.id
         payload[PAYLOAD_CHUNK_INDEX].integer_value = chunk.index
@@ -354,6 +433,32 @@ def _points(
         payload[PAYLOAD_FIELDS].CopyFrom(field_values[id(document)])
         points.append(point)
     return points
+
+
+def _point_words(point: str, weights: SparseVector) -> pb.PointVectors:
+    number = _point_id(point)
+    message = pb.PointVectors(id=pb.PointId(num=number) if isinstance(number, int) else pb.PointId(uuid=number))
+    _fill_sparse(message.vectors.vectors.vectors[LEXICAL_VECTOR].sparse, weights)
+    return message
+
+
+def _fill_sparse(message: pb.SparseVector, weights: SparseVector) -> None:
+    message.indices.extend(weights.indices.tolist())
+    message.MergeFromString(_packed_floats_head(weights.values.nbytes) + weights.values.tobytes())
+
+
+def _point_id(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _texts(records: Sequence[models.Record]) -> tuple[PointText, ...]:
+    found = []
+    for record in records:
+        payload = record.payload or {}
+        title, text = payload.get(PAYLOAD_TITLE, ""), payload.get(PAYLOAD_TEXT)
+        if isinstance(title, str) and isinstance(text, str):
+            found.append(PointText(str(record.id), title, text))
+    return tuple(found)
 
 
 def _field_value(document: Document) -> pb.Value:
@@ -390,6 +495,10 @@ def _code(error: grpc.RpcError) -> grpc.StatusCode:
     return error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else grpc.StatusCode.UNKNOWN
 
 
+def _details(error: grpc.RpcError) -> str:
+    return (error.details() or "") if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else str(error)
+
+
 @contextmanager
 def translated_errors(settings: QdrantSettings, subject: str) -> Iterator[None]:
     """Turn Qdrant's errors inside the block into kosearch's. `subject`: collection the block works on."""
@@ -403,7 +512,7 @@ def translated_errors(settings: QdrantSettings, subject: str) -> Iterator[None]:
 
 def _kosearch_error(error: grpc.RpcError, settings: QdrantSettings, subject: str) -> KosearchError:
     code = _code(error)
-    details = (error.details() or "") if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else str(error)
+    details = _details(error)
     where = _where(settings)
     match code:
         case grpc.StatusCode.NOT_FOUND:
