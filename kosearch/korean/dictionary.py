@@ -1,7 +1,7 @@
 """Words of the user's own: which there may be, how they stand in a file, which texts hold them.
 
-The analyser cuts a name that it does not know: 당근마켓 becomes 당근 and 마켓, in another sentence it may stay whole. One
-that is in the dictionary always does, in the documents and in the queries.
+The analyser cuts a name that it does not know: 당근마켓 becomes 당근 and 마켓, or stays whole in another sentence. One
+that is in the dictionary always stays whole, in the documents and in the queries.
 """
 
 import re
