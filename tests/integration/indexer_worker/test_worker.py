@@ -13,6 +13,7 @@ from qdrant_client import models
 from kosearch.documents import Document
 from kosearch.errors import ConflictError, NotFoundError
 from kosearch.jobs import JobOptions, JobState, SourceFields
+from kosearch.search_client import SearchOptions
 from tests.integration.indexer_worker.conftest import KEY, Stack
 from tests.integration.indexer_worker.neighbours import environment
 
@@ -59,7 +60,7 @@ def test_what_was_indexed_is_found(stack: Stack, tmp_path: Path) -> None:
         for n in range(20)
     ]
     stack.index(write(tmp_path / "a.jsonl", *documents), "found")
-    best, *_ = stack.client.search("한 남자가 음식을 먹는다.", "found", top_k=3)
+    best, *_ = stack.client.search("한 남자가 음식을 먹는다.", "found", top_k=3, options=SearchOptions(mode="dense"))
     assert (best.id, best.payload) == ("d7", {"published at": 7})
     assert best.score == pytest.approx(1, abs=1e-3)
 
