@@ -26,6 +26,7 @@ _MODES: dict[int, domain.Mode | None] = {
 _DEFAULT_FUSION = domain.Fusion()
 _METHODS: dict[int, domain.FusionMethod] = {
     search_pb2.Fusion.METHOD_UNSPECIFIED: _DEFAULT_FUSION.method,
+    search_pb2.Fusion.METHOD_LINEAR: domain.FusionMethod.LINEAR,
     search_pb2.Fusion.METHOD_RRF: domain.FusionMethod.RRF,
     search_pb2.Fusion.METHOD_WEIGHTED: domain.FusionMethod.WEIGHTED,
     search_pb2.Fusion.METHOD_DBSF: domain.FusionMethod.DBSF,

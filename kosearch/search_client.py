@@ -11,7 +11,7 @@ from kosearch.errors import InvalidRequestError
 from protos.kosearch.v1 import search_pb2
 
 SearchMode = Literal["dense", "lexical", "hybrid"]
-FusionMethod = Literal["rrf", "weighted", "dbsf"]
+FusionMethod = Literal["linear", "rrf", "weighted", "dbsf"]
 
 _MODES: dict[SearchMode | None, search_pb2.SearchMode.ValueType] = {
     None: search_pb2.SEARCH_MODE_UNSPECIFIED,
@@ -22,6 +22,7 @@ _MODES: dict[SearchMode | None, search_pb2.SearchMode.ValueType] = {
 _MODE_NAMES: dict[int, SearchMode] = {number: mode for mode, number in _MODES.items() if mode}
 _METHODS: dict[FusionMethod | None, search_pb2.Fusion.Method.ValueType] = {
     None: search_pb2.Fusion.METHOD_UNSPECIFIED,
+    "linear": search_pb2.Fusion.METHOD_LINEAR,
     "rrf": search_pb2.Fusion.METHOD_RRF,
     "weighted": search_pb2.Fusion.METHOD_WEIGHTED,
     "dbsf": search_pb2.Fusion.METHOD_DBSF,

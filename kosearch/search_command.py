@@ -35,6 +35,7 @@ class Mode(StrEnum):
 class FusionChoice(StrEnum):
     """How both lists of a hybrid search become one."""
 
+    LINEAR = "linear"
     RRF = "rrf"
     WEIGHTED = "weighted"
     DBSF = "dbsf"

@@ -61,6 +61,10 @@ class LoadedKorean:
                 self._linguists = await asyncio.to_thread(self._load)
             return self._linguists
 
+    def use(self, linguists: Linguists) -> None:
+        """Ask others from now on."""
+        self._linguists = linguists
+
     async def read(self, query: str, options: ReadingOptions) -> ReadQuery:
         """Return a normalised query as its writer meant it."""
         reader = (await self.load()).reader

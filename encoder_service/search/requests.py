@@ -18,6 +18,7 @@ class Mode(StrEnum):
 class FusionMethod(StrEnum):
     """How two legs become one list; see `fusion`."""
 
+    LINEAR = "linear"
     RRF = "rrf"
     WEIGHTED = "weighted"
     DBSF = "dbsf"
@@ -32,7 +33,7 @@ class Fusion:
     candidates: from each leg, 1 to 1,000
     """
 
-    method: FusionMethod = FusionMethod.RRF
+    method: FusionMethod = FusionMethod.LINEAR
     lexical_weight: float = 0.5
     rrf_k: int = 60
     candidates: int = 100

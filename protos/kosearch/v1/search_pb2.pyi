@@ -163,6 +163,10 @@ class Fusion(_message.Message):
         """Scores of each leg, stretched to 0 to 1 between its last and its first candidate."""
         METHOD_DBSF: Fusion._Method.ValueType  # 3
         """Scores of each leg by their distance from its mean, within three standard deviations."""
+        METHOD_LINEAR: Fusion._Method.ValueType  # 4
+        """Scores as they are: cosine, and BM25 of which 30 weigh as much as a cosine of 1. What is not among the candidates
+        of the dense leg gets the score of its last one. Scores of different queries can be compared.
+        """
 
     class Method(_Method, metaclass=_MethodEnumTypeWrapper): ...
     METHOD_UNSPECIFIED: Fusion.Method.ValueType  # 0
@@ -172,6 +176,10 @@ class Fusion(_message.Message):
     """Scores of each leg, stretched to 0 to 1 between its last and its first candidate."""
     METHOD_DBSF: Fusion.Method.ValueType  # 3
     """Scores of each leg by their distance from its mean, within three standard deviations."""
+    METHOD_LINEAR: Fusion.Method.ValueType  # 4
+    """Scores as they are: cosine, and BM25 of which 30 weigh as much as a cosine of 1. What is not among the candidates
+    of the dense leg gets the score of its last one. Scores of different queries can be compared.
+    """
 
     METHOD_FIELD_NUMBER: _builtins.int
     LEXICAL_WEIGHT_FIELD_NUMBER: _builtins.int

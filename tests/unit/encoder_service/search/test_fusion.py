@@ -51,9 +51,20 @@ class TestRanks:
 class TestMethods:
     """What each makes of ranks and scores."""
 
+    def test_scores_as_they_are(self) -> None:
+        """30 of BM25 weigh as much as a cosine of 1; what only the words have is as near as the last by meaning."""
+        fused = fuse(leg("a", "b", scores=(0.9, 0.5)), leg("b", "c", scores=(45.0, 15.0)), Fusion(lexical_weight=0.25))
+        assert scores_of(fused) == pytest.approx(
+            {"b": 0.75 * 0.5 + 0.25 * 1.5, "a": 0.75 * 0.9, "c": 0.75 * 0.5 + 0.25 * 0.5}
+        )
+
+    def test_scores_as_they_are_of_one_leg(self) -> None:
+        """Nothing is found by meaning where nothing is near; words alone then order."""
+        assert scores_of(fuse({}, leg("a", scores=(30.0,)), Fusion())) == pytest.approx({"a": 0.5})
+
     def test_reciprocal_ranks(self) -> None:
         """Each leg adds weight / (k + rank)."""
-        fused = fuse(leg("a", "b"), leg("b", "c"), Fusion(rrf_k=10, lexical_weight=0.25))
+        fused = fuse(leg("a", "b"), leg("b", "c"), Fusion(FusionMethod.RRF, rrf_k=10, lexical_weight=0.25))
         assert names(fused) == "bac"
         assert scores_of(fused) == pytest.approx({"b": 0.75 / 12 + 0.25 / 11, "a": 0.75 / 11, "c": 0.25 / 12})
 
@@ -84,11 +95,11 @@ class TestProperties:
     def test_every_candidate_is_there_once_by_falling_score_with_its_places(
         self, dense: dict[PointKey, Place], lexical: dict[PointKey, Place], fusion: Fusion
     ) -> None:
-        """None is lost, none is doubled, and scores are between 0 and 1."""
+        """None is lost, none is doubled; where scores are made of ranks or stretched, they are between 0 and 1."""
         fused = fuse(dense, lexical, fusion)
         assert sorted(candidate.key for candidate in fused) == sorted(dense.keys() | lexical.keys())
         assert fused == sorted(fused, key=lambda candidate: (-candidate.score, candidate.key))
-        assert all(0 <= candidate.score <= 1 + 1e-9 for candidate in fused)
+        assert fusion.method is FusionMethod.LINEAR or all(0 <= each.score <= 1 + 1e-9 for each in fused)
         assert all(each.dense == dense.get(each.key) and each.lexical == lexical.get(each.key) for each in fused)
 
     @given(LEGS, LEGS, FUSIONS)
