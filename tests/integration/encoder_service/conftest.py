@@ -230,7 +230,8 @@ def serve(tiny_model: TinyModel, tiny_engine: CpuEngine, tmp_path: Path) -> Serv
         settings = Settings(
             data_dir=tmp_path,
             broker=BrokerSettings(url="memory://"),
-            encoder=EncoderSettings(address="127.0.0.1:0", **encoder),
+            # As the engine that is given: a model that is loaded later is compared with what it should compute, too.
+            encoder=EncoderSettings(**{"address": "127.0.0.1:0", "precision": "f32"} | encoder),
             tracing=TracingSettings(endpoint=spans_to),
             qdrant=qdrant or QdrantSettings(url="http://127.0.0.1:1", grpc_port=1, timeout_s=2),
         )
