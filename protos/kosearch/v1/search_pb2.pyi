@@ -416,7 +416,7 @@ class MatchedTerm(_message.Message):
     TERM_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     term: _builtins.str
-    """As the dictionary has it, with its part of speech: 판결/N."""
+    """As the dictionary has it: 판결, 덥다."""
     count: _builtins.int
     """Times it stands in title and text of the chunk."""
     def __init__(
