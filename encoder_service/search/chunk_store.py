@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from qdrant_client import AsyncQdrantClient, models
 
 from encoder_service.search.requests import ValueCount
 from kosearch.settings import QdrantSettings
+from kosearch.sparse_vectors import SparseVector
 from kosearch.vector_store import (
     LEXICAL_VECTOR,
     PAYLOAD_CHUNK_INDEX,
@@ -25,20 +26,6 @@ from kosearch.vector_store import (
 
 # A chunk carries its document's fields, up to 256 KiB: more chunks at once might be more than one answer holds.
 _CHUNKS_A_REQUEST = 100
-
-
-class SparseVector(Protocol):
-    """Weights of words; see kosearch.korean.morphemes."""
-
-    @property
-    def indices(self) -> NDArray[np.uint32]:
-        """Which words."""
-        ...
-
-    @property
-    def values(self) -> NDArray[np.float32]:
-        """Their weights."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,28 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from encoder_service.search.requests import Highlight
-
-
-class Term(Protocol):
-    """A word in a text, in the form of the dictionary; `start` and `end` are code points of that text."""
-
-    @property
-    def text(self) -> str:
-        """The word, such as 판결/N."""
-        ...
-
-    @property
-    def start(self) -> int:
-        """Where it begins."""
-        ...
-
-    @property
-    def end(self) -> int:
-        """Behind its last code point."""
-        ...
+from kosearch.korean.morphemes import Term
 
 
 def find_highlights(wanted: frozenset[str], title: Sequence[Term], text: Sequence[Term]) -> list[Highlight]:

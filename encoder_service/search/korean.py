@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from encoder_service.search.chunk_store import SparseVector
-from encoder_service.search.highlighting import Term
 from encoder_service.search.ports import ReadQuery
+from kosearch.korean.morphemes import Term
 from kosearch.korean.reading import ReadingOptions
+from kosearch.sparse_vectors import SparseVector
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from encoder_service.encoder import Encoded, Options
-from encoder_service.search.chunk_store import SparseVector
-from encoder_service.search.highlighting import Term
+from kosearch.korean.morphemes import Term
 from kosearch.korean.reading import ReadingOptions
+from kosearch.sparse_vectors import SparseVector
 
 
 class QueryEncoder(Protocol):

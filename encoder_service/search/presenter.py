@@ -9,10 +9,11 @@ from encoder_service.search.bounds import wanted_hits
 from encoder_service.search.chunk_store import ChunkStore, StoredChunk
 from encoder_service.search.fusion import Candidate, PointKey
 from encoder_service.search.grouping import Group, by_collection
-from encoder_service.search.highlighting import Term, count_matches, find_highlights
+from encoder_service.search.highlighting import count_matches, find_highlights
 from encoder_service.search.ports import Korean
 from encoder_service.search.requests import Explanation, Hit, SearchRequest
 from encoder_service.search.scope import SearchedCollection
+from kosearch.korean.morphemes import Term
 
 _Shown: TypeAlias = tuple[Candidate, StoredChunk]
 
