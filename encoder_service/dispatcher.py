@@ -16,6 +16,8 @@ _log = structlog.get_logger()
 _PAUSE_S = 2.0
 # Work that was sent this short a time ago is on its way.
 _QUIET_S = 5.0
+# A reanalysis need not wait for all of a large job; the queue keeps it, unless the broker loses it.
+_QUIET_BEHIND_OTHERS_S = 300.0
 # Partitions sent at once; the rest follows when the queue is empty again.
 _MAX_PARTITIONS = 1000
 
@@ -45,9 +47,14 @@ class Dispatcher:
         pushed = self._ledger.due_partitions(_QUIET_S, _MAX_PARTITIONS, is_push=True)
         if pushed:
             self._queue.send_partitions(pushed, is_online=True)
+        waiting = self._queue.waiting()
+        reanalyses = self._ledger.dictionary.due_reanalyses(_QUIET_BEHIND_OTHERS_S if waiting else _QUIET_S)
+        if reanalyses:
+            self._queue.send_reanalyses(reanalyses)
+            _log.info("reanalyses.dispatched", reanalyses=len(reanalyses))
         # While tasks wait in the queue nothing is lost, and sending more would only double them.
-        if self._queue.waiting():
-            return len(pushed)
+        if waiting:
+            return len(pushed) + len(reanalyses)
         jobs = self._ledger.due_jobs(_QUIET_S)
         for job_id in jobs:
             self._queue.send_job(job_id)
@@ -56,4 +63,4 @@ class Dispatcher:
             self._queue.send_partitions(partitions)
         if pushed or jobs or partitions:
             _log.info("tasks.dispatched", pushed=len(pushed), jobs=len(jobs), partitions=len(partitions))
-        return len(pushed) + len(jobs) + len(partitions)
+        return len(pushed) + len(reanalyses) + len(jobs) + len(partitions)

@@ -12,7 +12,7 @@ from celery.signals import setup_logging
 from indexer_worker.tasks import Workplace
 from kosearch.logs import configure_logs
 from kosearch.settings import load_settings
-from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION, make_celery
+from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION, REANALYSE, make_celery
 
 settings = load_settings()
 app = make_celery(settings)
@@ -39,3 +39,9 @@ def advance_job(job_id: str) -> None:
 def index_partition(partition_id: int) -> None:
     """Index a partition."""
     workplace().worker.index(partition_id)
+
+
+@app.task(name=REANALYSE)
+def reanalyse(reanalysis_id: int) -> None:
+    """Bring a change of the dictionary to a collection."""
+    workplace().reanalyser.run(reanalysis_id)

@@ -87,10 +87,13 @@ class Chunks(Protocol):
 
 
 class Words(Protocol):
-    """Finds the words of texts."""
+    """Finds the words of chunks; see `indexer_worker.words.CurrentWords`."""
 
-    def document_vector(self, title: str, text: str) -> SparseVector:
-        """Return the weights of a chunk's words."""
+    def vectors(self, chunks: Sequence[Chunk]) -> list[SparseVector]:
+        """Return the weights of each chunk's words."""
+
+    def settle(self, collection: str, chunks: Sequence[Chunk]) -> None:
+        """Correct the words of chunks that were just written if the dictionary has changed meanwhile."""
 
 
 class Indexer:
@@ -140,11 +143,12 @@ class Indexer:
         for chunks, encoding in self._encoded_ahead(self._batches(documents, work), is_bulk=is_bulk):
             for encoded_chunks, encoded in self._encoded_singly(chunks, encoding, work, is_bulk=is_bulk):
                 self._check_model(encoded)
+                # The encoder has the next batches meanwhile.
+                words = self._words.vectors(encoded_chunks)
                 check_lease()
                 written.update(chunk.document.id for chunk in encoded_chunks)
-                # The encoder has the next batches meanwhile.
-                words = [self._words.document_vector(chunk.document.title, chunk.text) for chunk in encoded_chunks]
                 self._upsert(collection, encoded_chunks, encoded, words, work)
+                self._words.settle(collection, encoded_chunks)
         check_lease()
         if partition.job.replaces and work.stored:
             self._store.delete_stale_chunks(collection, work.stored)

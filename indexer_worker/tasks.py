@@ -13,18 +13,18 @@ from indexer_worker.chunking import Chunker
 from indexer_worker.digests import signature_of
 from indexer_worker.indexer import Indexer
 from indexer_worker.lease import LeaseKeeper
+from indexer_worker.reanalysis import Reanalyser
+from indexer_worker.words import CurrentWords
 from indexer_worker.worker import Worker
 from kosearch.client import Client, Encoded
 from kosearch.documents import Chunk
 from kosearch.errors import ConflictError, OverloadedError, UnavailableError
-from kosearch.korean.kiwi import shared_kiwi
-from kosearch.korean.morphemes import MorphemeAnalyser
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
 from kosearch.settings import Settings
 from kosearch.sparse_vectors import SparseVector
 from kosearch.task_queue import TaskQueue
-from kosearch.vector_store import FieldType, VectorStore
+from kosearch.vector_store import FieldType, PointText, TextPage, VectorStore
 
 _ENCODE_CALLS_AT_ONCE = 2
 
@@ -85,6 +85,18 @@ class _PatientStore:
         """Delete documents with all their chunks."""
         return _patiently(self._store.delete_documents, collection, document_ids)
 
+    def texts_from(self, collection: str, first: str, limit: int) -> TextPage:
+        """Return points and their texts from a point id on."""
+        return _patiently(self._store.texts_from, collection, first, limit)
+
+    def texts_of(self, collection: str, point_ids: Sequence[str]) -> tuple[PointText, ...]:
+        """Return the texts of those of the points that are there."""
+        return _patiently(self._store.texts_of, collection, point_ids)
+
+    def update_words(self, collection: str, point_ids: Sequence[str], vectors: Sequence[SparseVector]) -> None:
+        """Replace the vectors of points' words."""
+        _patiently(self._store.update_words, collection, point_ids, vectors)
+
     def defer_index_building(self, collection: str) -> None:
         """Let nobody build the vector index while many points come."""
         _patiently(self._store.defer_index_building, collection)
@@ -129,15 +141,10 @@ class Workplace:
         self._queue = TaskQueue(settings)
         self._ahead = ThreadPoolExecutor(max_workers=_ENCODE_CALLS_AT_ONCE, thread_name_prefix="encode-ahead")
         self._model: ServedModel | None = None
-        self.worker = Worker(
-            self._ledger,
-            _PatientStore(self._store),
-            self._queue,
-            self._served_model,
-            LeaseKeeper,
-            settings.worker,
-            f"{socket.gethostname()}:{os.getpid()}",
-        )
+        store, name = _PatientStore(self._store), f"{socket.gethostname()}:{os.getpid()}"
+        self._words = CurrentWords(self._ledger.dictionary, store)
+        self.worker = Worker(self._ledger, store, self._queue, self._served_model, LeaseKeeper, settings.worker, name)
+        self.reanalyser = Reanalyser(self._ledger.dictionary, store, self._words, LeaseKeeper, settings.worker, name)
 
     def close(self) -> None:
         """Close the connections."""
@@ -165,14 +172,13 @@ class Workplace:
 
     def _with_model(self, model: ModelDirectory) -> ServedModel:
         chunker = Chunker(model.path, model.max_tokens, self._settings.worker.chunk_overlap_tokens)
-        words = MorphemeAnalyser(shared_kiwi())
-        signature = signature_of(model.fingerprint, chunker.signature, words.signature)
+        signature = signature_of(model.fingerprint, chunker.signature, self._words.signature)
         indexer = Indexer(
             _PatientEncoder(self._client),
             _PatientStore(self._store),
             self._ledger,
             chunker,
-            words,
+            self._words,
             model.fingerprint,
             signature,
             self._settings.worker,

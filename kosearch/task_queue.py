@@ -15,6 +15,7 @@ from kosearch.settings import Settings
 
 ADVANCE_JOB = "kosearch.advance_job"
 INDEX_PARTITION = "kosearch.index_partition"
+REANALYSE = "kosearch.reanalyse"
 QUEUE = "kosearch"
 # For work that somebody waits for: pushed documents. A worker that listens to it alone keeps it short.
 ONLINE_QUEUE = "kosearch.online"
@@ -88,6 +89,10 @@ class TaskQueue:
     def send_partitions(self, partition_ids: Iterable[int], *, is_online: bool = False) -> None:
         """Ask workers to index partitions. Raises UnavailableError when the broker does not answer."""
         self._send(INDEX_PARTITION, partition_ids, ONLINE_QUEUE if is_online else QUEUE)
+
+    def send_reanalyses(self, reanalysis_ids: Iterable[int]) -> None:
+        """Ask workers to bring changes of the dictionary to collections. Raises UnavailableError."""
+        self._send(REANALYSE, reanalysis_ids, QUEUE)
 
     def waiting(self) -> int:
         """Return the number of tasks that no worker has taken yet. Raises UnavailableError."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from kosearch.errors import InvalidRequestError
 
 MAX_FORM_CHARACTERS = 64
+MAX_WORDS_A_CALL = 10_000
 DEFAULT_TAG = "NNP"
 # Sejong tags whose words a search keeps and whose form never changes: nouns, names, foreign words, Chinese characters,
 # adverbs. A verb's would (곱다, 고와), so that nobody could tell which texts hold it.
@@ -40,6 +41,14 @@ class Dictionary:
 
     version: int = 0
     words: tuple[UserWord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryChange:
+    """What became of a change. `version`: of the dictionary since then; `words`: how many are other than before."""
+
+    version: int
+    words: int
 
 
 def check_word(form: str, tag: str = DEFAULT_TAG) -> UserWord:

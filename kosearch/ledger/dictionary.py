@@ -1,7 +1,6 @@
 """Words of the user in the ledger, and the reanalyses that bring their changes to collections."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 import sqlalchemy as sa
@@ -9,7 +8,7 @@ from sqlalchemy import orm
 
 from kosearch import reanalyses
 from kosearch.errors import InvalidRequestError, LeaseLostError
-from kosearch.korean.dictionary import Dictionary, UserWord
+from kosearch.korean.dictionary import Dictionary, DictionaryChange, UserWord
 from kosearch.ledger.database import Database
 from kosearch.ledger.rows import lease_of, write_lease
 from kosearch.ledger.tables import CollectionRow, DictionaryChangeRow, JobRow, ReanalysisRow, UserWordRow
@@ -20,14 +19,6 @@ MAX_WORDS = 100_000
 # Variables in one statement; SQLite of old takes 999.
 _FORMS_AT_ONCE = 900
 _OPEN_STATES = [state for state in ReanalysisState if not state.is_ended]
-
-
-@dataclass(frozen=True, slots=True)
-class DictionaryChange:
-    """What became of a change. `version`: of the dictionary since then; `words`: how many are other than before."""
-
-    version: int
-    words: int
 
 
 class DictionaryBook:
@@ -199,7 +190,8 @@ def _tags(session: orm.Session, forms: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for some in _in_portions(forms):
         query = sa.select(UserWordRow.form, UserWordRow.tag).where(UserWordRow.form.in_(some))
-        found.update(session.execute(query).tuples().all())
+        for form, tag in session.execute(query):
+            found[form] = tag
     return found
 
 

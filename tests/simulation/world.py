@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,19 @@ import structlog
 
 from encoder_service.dispatcher import Dispatcher
 from indexer_worker.indexer import Indexer
+from indexer_worker.reanalysis import Reanalyser
+from indexer_worker.words import CurrentWords
 from indexer_worker.worker import Worker
 from kosearch.client import Encoded
 from kosearch.documents import Chunk, Document
 from kosearch.errors import KosearchError, LeaseLostError, OverloadedError, UnavailableError
 from kosearch.jobs import JobOptions, JobState, SourceFields
+from kosearch.korean.dictionary import Dictionary, UserWord
 from kosearch.ledger import Ledger
+from kosearch.reanalyses import ReanalysisState
 from kosearch.settings import WorkerSettings
 from kosearch.sparse_vectors import SparseVector, sparse_vector
+from kosearch.vector_store import PointText, TextPage
 
 COLLECTION = "c"
 LEASE_S = 15.0
@@ -67,6 +73,7 @@ class Store:
     """Qdrant: points by id."""
 
     points: dict[str, tuple[str, int, str]] = field(default_factory=dict)
+    words: dict[str, SparseVector] = field(default_factory=dict)
     exists: bool = False
 
     def documents(self) -> dict[str, dict[int, str]]:
@@ -101,6 +108,26 @@ class StoreConnection:
         with self._world.call("store.upsert", gives_way=False):
             self._world.note(f"stored: {', '.join(f'{each.document.id}.{each.index}={each.text}' for each in chunks)}")
             self._store.points |= {each.point_id: (each.document.id, each.index, each.text) for each in chunks}
+            self._store.words |= {each.point_id: vector for each, vector in zip(chunks, words, strict=True)}
+
+    def texts_from(self, _: str, first: str, limit: int) -> TextPage:
+        with self._world.call("store.texts_from"):
+            points = sorted(point for point in self._store.points if point >= first)
+            return TextPage(self._texts(points[:limit]), "".join(points[limit : limit + 1]))
+
+    def texts_of(self, _: str, point_ids: Sequence[str]) -> tuple[PointText, ...]:
+        with self._world.call("store.texts_of"):
+            return self._texts([point for point in point_ids if point in self._store.points])
+
+    def update_words(self, _: str, point_ids: Sequence[str], vectors: Sequence[SparseVector]) -> None:
+        # As with upserts.
+        with self._world.call("store.update_words", gives_way=False):
+            new = dict(zip(point_ids, vectors, strict=True))
+            self._world.note(f"new words of {', '.join(point[:4] for point in new)}")
+            self._store.words |= {point: vector for point, vector in new.items() if point in self._store.points}
+
+    def _texts(self, points: Sequence[str]) -> tuple[PointText, ...]:
+        return tuple(PointText(point, "", self._store.points[point][2]) for point in points)
 
     def delete_stale_chunks(self, _: str, chunks: Sequence[Chunk]) -> None:
         names, kept = {chunk.document.id for chunk in chunks}, {chunk.point_id for chunk in chunks}
@@ -165,11 +192,18 @@ class BarChunker:
             yield Chunk(document, index, text, text, tokens=1)
 
 
-class NoWords:
-    """Nobody searches here."""
+class PartsAnalyser:
+    """Finds what of the dictionary stands in a text, and the text itself."""
 
-    def document_vector(self, _title: str, _text: str) -> SparseVector:
-        return sparse_vector({})
+    signature = "parts"
+
+    def __init__(self, dictionary: Dictionary, think: Callable[[], None]) -> None:
+        self._forms = [word.form for word in dictionary.words]
+        self._think = think
+
+    def document_vector(self, _title: str, text: str) -> SparseVector:
+        self._think()
+        return sparse_vector({text: 1.0} | {f"/{form}": 1.0 for form in self._forms if form in text})
 
 
 @dataclass
@@ -190,7 +224,7 @@ class Served:
 class FaultyLedger:
     """The real ledger at the end of a line that may break before or after each call."""
 
-    def __init__(self, ledger: Ledger, world: "World") -> None:
+    def __init__(self, ledger: Any, world: "World") -> None:
         self._ledger = ledger
         self._world = world
 
@@ -223,6 +257,9 @@ class Queue:
     def send_partitions(self, partition_ids: Iterable[int], *, is_online: bool = False) -> None:
         del is_online
         self._send("partition", partition_ids)
+
+    def send_reanalyses(self, reanalysis_ids: Iterable[int]) -> None:
+        self._send("reanalysis", reanalysis_ids)
 
     def waiting(self) -> int:
         return len(self.messages)
@@ -291,7 +328,7 @@ class Actor:
     def _live(self) -> None:
         self.leases = []
         try:
-            worker = self._world.make_worker(self)
+            work = self._world.make_worker(self)
             while True:
                 self.is_spared = False
                 message = self._world.queue.take()
@@ -301,7 +338,7 @@ class Actor:
                 kind, argument = message
                 self._world.note(f"{self.name} takes {kind} {str(argument)[:8]}")
                 try:
-                    (worker.advance if kind == "job" else worker.index)(argument)
+                    work[kind](argument)
                 except (UnavailableError, OverloadedError) as error:
                     self._world.note(f"{self.name}: the task broke off: {error}")
         except Crash:
@@ -363,12 +400,15 @@ class World:
             self.note(f"{name} fails {when} it was done")
             raise UnavailableError(f"{name} is away")
 
-    def make_worker(self, actor: Actor) -> Worker:
-        """Return a worker process's inside."""
+    def make_worker(self, actor: Actor) -> dict[str, Callable[[Any], None]]:
+        """Return a worker process's inside: what it does with each kind of task."""
         connection = StoreConnection(self)
         ledger: Any = FaultyLedger(self.ledger, self)
+        book: Any = FaultyLedger(self.ledger.dictionary, self)
+        load = partial(PartsAnalyser, think=self.give_way)
+        words = CurrentWords(book, connection, load, lambda: self.elapsed)
         indexer = Indexer(
-            Encoder(self), connection, ledger, BarChunker(), NoWords(), "model", "signature", _SETTINGS, AtOnce()
+            Encoder(self), connection, ledger, BarChunker(), words, "model", "signature", _SETTINGS, AtOnce()
         )
         served = Served(indexer, self.store)
 
@@ -381,7 +421,9 @@ class World:
             finally:
                 actor.leases.remove(lease)
 
-        return Worker(ledger, connection, self.queue, lambda: served, keep_lease, _SETTINGS, actor.name)
+        worker = Worker(ledger, connection, self.queue, lambda: served, keep_lease, _SETTINGS, actor.name)
+        reanalyser = Reanalyser(book, connection, words, keep_lease, _SETTINGS, actor.name, page_points=3)
+        return {"job": worker.advance, "partition": worker.index, "reanalysis": reanalyser.run}
 
     # What happens
 
@@ -494,6 +536,20 @@ class World:
                 for actor in self._actors:
                     actor.is_spared = True
 
+    def change_words(self) -> None:
+        """Add some words, or remove some; what a client asks for twice it has asked for once."""
+        forms = {f"t{self.dice.randrange(10)}" for _ in range(3)}
+        collections = [COLLECTION] if self.store.exists else []
+        book = self.ledger.dictionary
+        if self.dice.random() < 0.6:
+            change = book.put([UserWord(form) for form in sorted(forms)], collections, self.now)
+        else:
+            change = book.remove(forms, collections, self.now)
+        self.note(f"dictionary {change.version}: {', '.join(word.form for word in book.words().words)}")
+
+    def _open_reanalyses(self) -> int:
+        return sum(not each.state.is_ended for each in self.ledger.dictionary.reanalyses(1000))
+
     def _died_on(self, key: str) -> bool:
         """Tell whether so many workers died on the last push of a document that it was given up."""
         job_id = self._pushed_by.get(key)
@@ -518,6 +574,7 @@ class World:
         for _ in range(_STEPS_TO_REST):
             if (
                 not self.ledger.open_jobs()
+                and not self._open_reanalyses()
                 and not any(actor.leases for actor in self._actors)
                 and not self.queue.messages
             ):
@@ -525,7 +582,7 @@ class World:
             for _ in range(10):
                 self.step()
         stuck = [job for job in self.ledger.jobs(1000) if not job.progress.state.is_ended]
-        raise StuckError(f"no end of {stuck}, {self.queue.messages}")
+        raise StuckError(f"no end of {stuck}, {self._open_reanalyses()} reanalyses, {self.queue.messages}")
 
     def check(self, job_id: str) -> None:
         """Check the store against the sources, after a last job on all of them."""
@@ -551,6 +608,18 @@ class World:
         assert rejected <= {"worker_died"}, rejected
         total = progress.documents_indexed + progress.documents_rejected + progress.documents_unchanged
         assert total == progress.documents_total, progress
+        self._check_words()
+
+    def _check_words(self) -> None:
+        """Check that each point has the words of its text by the last dictionary."""
+        reanalyses = self.ledger.dictionary.reanalyses(1000)
+        if any(each.state is ReanalysisState.FAILED for each in reanalyses):
+            assert any("workers died" in each.error for each in reanalyses)
+            return  # three workers died on the same points
+        analyser = PartsAnalyser(self.ledger.dictionary.words(), lambda: None)
+        for point, (name, index, text) in self.store.points.items():
+            found, expected = self.store.words[point], analyser.document_vector("", text)
+            assert found.indices.tolist() == expected.indices.tolist(), f"{name}.{index}={text} ({point}): other words"
 
 
 def run_seed(seed: int, *, traces: bool = False) -> dict[str, int]:
@@ -580,6 +649,8 @@ def _run(world: World) -> None:
             world.cancel()
         elif event < 0.075:
             world.retry()
+        elif event < 0.1:
+            world.change_words()
     world.come_to_rest()
     # What was left out while files changed, or stands behind a cancelled job, is for the next one.
     if not world.files:

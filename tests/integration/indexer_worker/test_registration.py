@@ -25,10 +25,10 @@ def run_python(code: str, folder: Path, **settings: str) -> "subprocess.Complete
 def test_the_tasks_that_are_sent_are_registered(tmp_path: Path) -> None:
     """The names that producers use are names the worker knows."""
     code = (
-        "from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION\n"
+        "from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION, REANALYSE\n"
         "from indexer_worker.celery import app\n"
         "app.loader.import_default_modules()\n"
-        "assert {ADVANCE_JOB, INDEX_PARTITION} <= set(app.tasks), sorted(app.tasks)\n"
+        "assert {ADVANCE_JOB, INDEX_PARTITION, REANALYSE} <= set(app.tasks), sorted(app.tasks)\n"
     )
     done = run_python(code, tmp_path, KOSEARCH_DATA_DIR=str(tmp_path))
     assert done.returncode == 0, done.stderr

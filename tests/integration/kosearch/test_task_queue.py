@@ -11,7 +11,7 @@ import redis
 
 from kosearch.errors import SettingsError, UnavailableError
 from kosearch.settings import BrokerSettings, Settings, broker_socket
-from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION, TaskQueue
+from kosearch.task_queue import ADVANCE_JOB, INDEX_PARTITION, REANALYSE, TaskQueue
 from tests.integration.indexer_worker.neighbours import running_broker
 from tests.real_redis import RealRedis
 
@@ -75,10 +75,12 @@ def test_tasks_carry_their_name_and_argument_only(queue: TaskQueue, broker: redi
     """Documents never travel through the broker."""
     queue.send_job("job-1")
     queue.send_partitions([7])
+    queue.send_reanalyses([8])
     messages = [json.loads(raw) for raw in reversed(broker.lrange("kosearch", 0, -1))]  # type: ignore[arg-type]
     assert [(each["headers"]["task"], each["headers"]["argsrepr"]) for each in messages] == [
         (ADVANCE_JOB, "['job-1']"),
         (INDEX_PARTITION, "[7]"),
+        (REANALYSE, "[8]"),
     ]
 
 

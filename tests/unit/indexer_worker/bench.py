@@ -143,15 +143,20 @@ class FakeQueue:
         del is_online
         self.partitions += partition_ids
 
+    def send_reanalyses(self, reanalysis_ids: Iterable[int]) -> None:
+        assert not list(reanalysis_ids), "no dictionary here"
+
     def waiting(self) -> int:
         return len(self.jobs) + len(self.partitions)
 
 
 class SplitWords:
-    """What stands between spaces is a word."""
+    """What stands between spaces is a word; no dictionary changes that."""
 
-    def document_vector(self, title: str, text: str) -> SparseVector:
-        return sparse_vector(Counter(f"{title} {text}".split()))
+    def vectors(self, chunks: Sequence[Chunk]) -> list[SparseVector]:
+        return [sparse_vector(Counter(f"{chunk.document.title} {chunk.text}".split())) for chunk in chunks]
+
+    def settle(self, collection: str, chunks: Sequence[Chunk]) -> None: ...
 
 
 class LineChunker:

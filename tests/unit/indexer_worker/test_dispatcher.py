@@ -12,6 +12,7 @@ from encoder_service import dispatcher as dispatcher_module
 from encoder_service.dispatcher import Dispatcher
 from kosearch.errors import UnavailableError
 from kosearch.jobs import Source, SourceFields, Span
+from kosearch.korean.dictionary import UserWord
 from kosearch.ledger import Ledger, PlannedSpan
 
 
@@ -22,6 +23,7 @@ class FakeQueue:
     jobs: list[str] = field(default_factory=list)
     partitions: list[int] = field(default_factory=list)
     online: list[int] = field(default_factory=list)
+    reanalyses: list[int] = field(default_factory=list)
     tasks_waiting: int = 0
     is_away: bool = False
 
@@ -36,6 +38,10 @@ class FakeQueue:
     def send_partitions(self, partition_ids: Iterable[int], *, is_online: bool = False) -> None:
         self._answer()
         (self.online if is_online else self.partitions).extend(partition_ids)
+
+    def send_reanalyses(self, reanalysis_ids: Iterable[int]) -> None:
+        self._answer()
+        self.reanalyses += reanalysis_ids
 
     def _answer(self) -> None:
         if self.is_away:
@@ -141,6 +147,30 @@ def test_pushed_documents_that_were_just_sent_are_left_alone(
     """The service sends them itself."""
     push(ledger)
     assert (dispatcher.dispatch(), queue.online) == (0, [])
+
+
+def test_a_change_of_the_words_is_brought_to_the_collections(
+    dispatcher: Dispatcher, ledger: Ledger, queue: FakeQueue, clock: Clock
+) -> None:
+    """At once, since nobody else sends it, and again when nobody took it."""
+    ledger.dictionary.put([UserWord("당근마켓")], ["laws", "cases"], clock.now)
+    assert [dispatcher.dispatch() for _ in range(2)] == [2, 0]
+    assert len(queue.reanalyses) == 2
+    clock.now += 6
+    assert dispatcher.dispatch() == 2
+
+
+def test_a_reanalysis_is_sent_once_behind_the_tasks_that_wait(
+    dispatcher: Dispatcher, ledger: Ledger, queue: FakeQueue, clock: Clock
+) -> None:
+    """It waits for some of a large job, and not for all; a broker that lost it gets it again minutes later."""
+    ledger.dictionary.put([UserWord("당근마켓")], ["laws"], clock.now)
+    queue.tasks_waiting = 1000
+    assert [dispatcher.dispatch() for _ in range(2)] == [1, 0]
+    clock.now += 60
+    assert dispatcher.dispatch() == 0
+    clock.now += 300
+    assert dispatcher.dispatch() == 1
 
 
 def test_jobs_on_one_collection_are_sent_one_after_the_other(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from indexer_worker.indexer import Indexer
-from kosearch.documents import Document
+from kosearch.documents import Chunk, Document
 from kosearch.errors import ConflictError, LeaseLostError, UnavailableError
 from kosearch.jobs import Partition, Rejection, SourceFields
 from kosearch.ledger import Ledger, PartitionResult
@@ -95,7 +95,7 @@ def test_every_chunk_is_stored_with_its_own_words(workbench: Workbench, tmp_path
     stored = {chunk.text: workbench.store.words[chunk.point_id] for chunk, _ in workbench.store.points.values()}
     assert len(stored) == 2 * 298
     for text, words in stored.items():
-        expected = SplitWords().document_vector("제목", text)
+        (expected,) = SplitWords().vectors([Chunk(Document("d", text, "제목"), 0, text, text)])
         assert words.indices.tolist() == expected.indices.tolist()
         assert words.values.tolist() == expected.values.tolist()
 
