@@ -43,8 +43,8 @@ STATUS_OF_ERROR: tuple[tuple[type[KosearchError], grpc.StatusCode], ...] = (
 
 # Orchestrators ask for health without a key, and learn nothing from it but that the service lives.
 _OPEN_SERVICES = ("/grpc.health.v1.Health/",)
-# Whoever may search need not be able to take the model away from all others.
-_ADMIN_SERVICES = ("/kosearch.v1.Models/",)
+# Whoever may search need not be able to take the model away from all others, or their words.
+_ADMIN_SERVICES = ("/kosearch.v1.Models/", "/kosearch.v1.Dictionary/")
 _MAX_REQUEST_ID_LENGTH = 128
 # A status message travels in a header, percent-encoded; gRPC drops a call whose headers exceed 8 KiB.
 _MAX_MESSAGE_CHARACTERS = 700
@@ -104,9 +104,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without the API key, and changes of the models without the admin key.
+    """Refuses calls without the API key, and changes of models and dictionary without the admin key.
 
-    Without an API key of its own it lets every other call pass; without an admin key nobody may change the models.
+    Without an API key of its own it lets every other call pass; without an admin key nobody may change these.
     """
 
     def __init__(self, api_key: str | None, admin_key: str | None = None) -> None:
@@ -140,7 +140,10 @@ class AuthenticationInterceptor(grpc.aio.ServerInterceptor):
         if not details.method.startswith(_ADMIN_SERVICES):
             return None
         if self._admin_key is None:
-            return "nobody may change the models of this service; start it with KOSEARCH_ENCODER__ADMIN_KEY"
+            return (
+                "nobody may change the models or the dictionary of this service; start it with "
+                "KOSEARCH_ENCODER__ADMIN_KEY"
+            )
         if not _is_given(details, ADMIN_KEY_KEY, self._admin_key):
             return (
                 f"the admin key in metadata '{ADMIN_KEY_KEY}' is missing or wrong; set KOSEARCH_ENCODER__ADMIN_KEY to "

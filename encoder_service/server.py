@@ -19,6 +19,8 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import Tracer
 
 from encoder_service.canary import PAUSE_S, Canary
+from encoder_service.dictionary_servicer import DictionaryServicer
+from encoder_service.dictionary_watcher import DictionaryWatcher
 from encoder_service.dispatcher import Dispatcher
 from encoder_service.engine_thread import EngineThread
 from encoder_service.engines.engine import AsyncEngine
@@ -41,7 +43,8 @@ from encoder_service.tokens_servicer import TokensServicer
 from encoder_service.tracing import tracing
 from kosearch.errors import SettingsError
 from kosearch.graceful_stop import finish_calls, stop_event
-from kosearch.korean.kiwi import shared_kiwi
+from kosearch.korean.dictionary import Dictionary
+from kosearch.korean.kiwi import kiwi_with
 from kosearch.korean.morphemes import MorphemeAnalyser
 from kosearch.korean.reading import QueryReader
 from kosearch.ledger import Ledger
@@ -50,6 +53,8 @@ from kosearch.settings import Settings
 from kosearch.task_queue import TaskQueue
 from kosearch.vector_store import VectorStore, connect_async
 from protos.kosearch.v1 import (
+    dictionary_pb2,
+    dictionary_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
     index_pb2,
@@ -186,15 +191,18 @@ def _build_services(
     qdrant = connect_async(settings.qdrant)
     stack.push_async_callback(qdrant.close)
     collections = Collections(qdrant, settings.qdrant)
-    korean = LoadedKorean(_load_linguists)
-    # Otherwise the first query would wait for it.
-    loading = asyncio.create_task(korean.load(), name="korean")
-    stack.push_async_callback(_cancelled, loading)
+    ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
+    store = stack.enter_context(closing(VectorStore(settings.qdrant)))
+    watcher = DictionaryWatcher(ledger.dictionary, _make_linguists)
+    korean = LoadedKorean(watcher.load)
+    speaking = asyncio.create_task(_keep_speaking(korean, watcher), name="korean")
+    stack.push_async_callback(_cancelled, speaking)
     searcher = Searcher(models, collections, ChunkStore(qdrant, settings.qdrant, tracer), korean)
 
     encoder_servicer = EncoderServicer(models, Limits(settings.encoder.max_texts, settings.encoder.max_text_bytes))
     search_servicer = SearchServicer(searcher)
-    index_servicer = _build_index_servicer(stack, settings, lambda: models.get().directory)
+    index_servicer = _build_index_servicer(stack, settings, ledger, store, lambda: models.get().directory)
+    dictionary_servicer = DictionaryServicer(ledger.dictionary, store)
     models_servicer = ModelsServicer(models, settings.data_dir / "models")
     return [
         Service(
@@ -213,21 +221,34 @@ def _build_services(
             models_pb2.DESCRIPTOR.services_by_name["Models"].full_name,
             lambda server: models_pb2_grpc.add_ModelsServicer_to_server(models_servicer, server),
         ),
+        Service(
+            dictionary_pb2.DESCRIPTOR.services_by_name["Dictionary"].full_name,
+            lambda server: dictionary_pb2_grpc.add_DictionaryServicer_to_server(dictionary_servicer, server),
+        ),
     ]
 
 
-def _load_linguists() -> Linguists:
-    kiwi = shared_kiwi()
+def _make_linguists(dictionary: Dictionary) -> Linguists:
+    # The reader has the words, too: it mends none of them.
+    kiwi = kiwi_with(dictionary.words)
     return Linguists(QueryReader(kiwi), MorphemeAnalyser(kiwi))
 
 
+async def _keep_speaking(korean: LoadedKorean, watcher: DictionaryWatcher[Linguists]) -> None:
+    """Load Korean, for which the first query would wait otherwise, and have it follow the dictionary."""
+    await korean.load()
+    await watcher.watch(korean.use)
+
+
 def _build_index_servicer(
-    stack: AsyncExitStack, settings: Settings, model: Callable[[], ModelDirectory]
+    stack: AsyncExitStack,
+    settings: Settings,
+    ledger: Ledger,
+    store: VectorStore,
+    model: Callable[[], ModelDirectory],
 ) -> IndexServicer:
     """Put the Index service together and start its dispatcher."""
-    ledger = stack.enter_context(closing(Ledger(settings.ledger_url)))
     queue = stack.enter_context(closing(TaskQueue(settings)))
-    store = stack.enter_context(closing(VectorStore(settings.qdrant)))
     dispatching = asyncio.create_task(Dispatcher(ledger, queue).run(), name="dispatcher")
     stack.push_async_callback(_cancelled, dispatching)
     return IndexServicer(ledger, queue, store, model, settings.worker.roots)

@@ -20,6 +20,7 @@ from kosearch.cli_options import AsJson as _AsJson
 from kosearch.cli_options import DataDir as _DataDir
 from kosearch.cli_options import print_json as _print_json
 from kosearch.client import Client
+from kosearch.dictionary_commands import dictionary_app
 from kosearch.errors import InvalidRequestError, KosearchError, ModelError, NotFoundError, SettingsError
 from kosearch.eval_commands import eval_app
 from kosearch.index_command import StdinFormat, keep_sources_indexed, submit_sources, sweep_spool
@@ -50,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(eval_app, name="eval")
+app.add_typer(dictionary_app, name="dictionary")
 app.command()(search)
 app.command()(count)
 model_app = typer.Typer(help="모델을 들이고 살펴봅니다. / Bring models in and look at them.", no_args_is_help=True)

@@ -32,6 +32,8 @@ from kosearch.jobs import (
     SourceFields,
     StoredDocument,
 )
+from kosearch.korean.dictionary import Dictionary, DictionaryChange, UserWord
+from kosearch.reanalyses import ReanalysisState, ReanalysisSummary
 from kosearch.search_client import (
     DEFAULT_OPTIONS,
     Hit,
@@ -45,6 +47,8 @@ from kosearch.search_client import (
 )
 from kosearch.settings import EncoderSettings
 from protos.kosearch.v1 import (
+    dictionary_pb2,
+    dictionary_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
     index_pb2,
@@ -131,6 +135,7 @@ class Client:
         self._search = search_pb2_grpc.SearchStub(self._channel)
         self._index = index_pb2_grpc.IndexStub(self._channel)
         self._models = models_pb2_grpc.ModelsStub(self._channel)
+        self._dictionary = dictionary_pb2_grpc.DictionaryStub(self._channel)
 
     def __enter__(self) -> "Client":
         return self
@@ -332,6 +337,35 @@ class Client:
         with self._translated():
             self._models.UnloadModel(models_pb2.UnloadModelRequest(name=name), **self._admin_call())
 
+    def words(self) -> Dictionary:
+        """Return the words of the user that the analyser knows."""
+        with self._translated():
+            reply = self._dictionary.ListWords(dictionary_pb2.ListWordsRequest(), **self._admin_call())
+        return Dictionary(reply.version, tuple(UserWord(word.form, word.tag) for word in reply.words))
+
+    def put_words(self, words: Iterable[UserWord]) -> DictionaryChange:
+        """Add 1 to 10,000 words, or give them another tag; `reanalyses` tells when the collections have them.
+
+        Raises InvalidRequestError for one that cannot be.
+        """
+        with self._translated():
+            messages = [dictionary_pb2.UserWord(form=word.form, tag=word.tag) for word in words]
+            request = dictionary_pb2.PutWordsRequest(words=messages)
+            return _changed(self._dictionary.PutWords(request, **self._admin_call()))
+
+    def remove_words(self, forms: Iterable[str]) -> DictionaryChange:
+        """Remove 1 to 10,000 words; unknown ones are not an error."""
+        with self._translated():
+            request = dictionary_pb2.RemoveWordsRequest(forms=forms)
+            return _changed(self._dictionary.RemoveWords(request, **self._admin_call()))
+
+    def reanalyses(self, limit: int = 20) -> list[ReanalysisSummary]:
+        """Return how far the collections have learnt of changed words: first what goes on, then the newest."""
+        with self._translated():
+            request = dictionary_pb2.ListReanalysesRequest(limit=limit)
+            reply = self._dictionary.ListReanalyses(request, **self._admin_call())
+        return [_reanalysis(each) for each in reply.reanalyses]
+
     def _admin_call(self) -> dict[str, Any]:
         key = self._settings.admin_key
         more = (("admin-key", key),) if key else ()
@@ -362,6 +396,27 @@ def _fill(message: index_pb2.Document, document: Document) -> None:
         raise InvalidRequestError(
             f"document {document.id!r} has a field that is no JSON: send texts, numbers, lists and objects of them"
         ) from error
+
+
+def _changed(reply: dictionary_pb2.ChangeWordsResponse) -> DictionaryChange:
+    return DictionaryChange(reply.version, reply.words_changed)
+
+
+def _reanalysis(message: dictionary_pb2.Reanalysis) -> ReanalysisSummary:
+    name = dictionary_pb2.ReanalysisState.Name(message.state)
+    return ReanalysisSummary(
+        id=message.id,
+        collection=message.collection,
+        first_version=message.first_version,
+        version=message.version,
+        words=message.words,
+        state=ReanalysisState(name.removeprefix("REANALYSIS_STATE_").lower()),
+        points_seen=message.points_seen,
+        points_changed=message.points_changed,
+        created_at=message.created_at,
+        ended_at=message.ended_at or None,
+        error=message.error,
+    )
 
 
 def _served(model: models_pb2.ServedModel) -> ServedModel:

@@ -41,7 +41,9 @@ class EncoderSettings(_Section):
         None, min_length=1, description="key that callers must send; none: only loopback may be bound"
     )
     admin_key: str | None = Field(
-        None, min_length=1, description="key that who changes the served models must send; none: nobody may"
+        None,
+        min_length=1,
+        description="key that who changes the served models or the dictionary must send; none: nobody may",
     )
     metrics_address: str = Field(
         "", pattern=r"^(.+:\d{1,5})?$", description="host:port where Prometheus finds /metrics; empty: nowhere"

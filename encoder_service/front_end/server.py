@@ -17,7 +17,15 @@ from encoder_service.grpc_options import ENGINE_CHANNEL_OPTIONS, SERVER_OPTIONS,
 from encoder_service.interceptors import AuthenticationInterceptor, CallInterceptor
 from kosearch.errors import SettingsError
 from kosearch.graceful_stop import finish_calls
-from protos.kosearch.v1 import encoder_pb2, index_pb2, models_pb2, search_pb2, tokens_pb2, tokens_pb2_grpc
+from protos.kosearch.v1 import (
+    dictionary_pb2,
+    encoder_pb2,
+    index_pb2,
+    models_pb2,
+    search_pb2,
+    tokens_pb2,
+    tokens_pb2_grpc,
+)
 
 _TOKENISER_THREADS = 4
 
@@ -30,6 +38,7 @@ _FORWARDED = (
             (search_pb2, "Search"),
             (index_pb2, "Index"),
             (models_pb2, "Models"),
+            (dictionary_pb2, "Dictionary"),
             (health_pb2, "Health"),
             (reflection_pb2, "ServerReflection"),
         )

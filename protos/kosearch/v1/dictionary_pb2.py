@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/kosearch/v1/dictionary.proto\x12\x0bkosearch.v1\"%\n\x08UserWord\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\t\"\x12\n\x10ListWordsRequest\"J\n\x11ListWordsResponse\x12$\n\x05words\x18\x01 \x03(\x0b\x32\x15.kosearch.v1.UserWord\x12\x0f\n\x07version\x18\x02 \x01(\x04\"7\n\x0fPutWordsRequest\x12$\n\x05words\x18\x01 \x03(\x0b\x32\x15.kosearch.v1.UserWord\"#\n\x12RemoveWordsRequest\x12\r\n\x05\x66orms\x18\x01 \x03(\t\"=\n\x13\x43hangeWordsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x15\n\rwords_changed\x18\x02 \x01(\r\"&\n\x15ListReanalysesRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"E\n\x16ListReanalysesResponse\x12+\n\nreanalyses\x18\x01 \x03(\x0b\x32\x17.kosearch.v1.Reanalysis\"\xe6\x01\n\nReanalysis\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rfirst_version\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\r\n\x05words\x18\x04 \x01(\r\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.kosearch.v1.ReanalysisState\x12\x13\n\x0bpoints_seen\x18\x06 \x01(\x04\x12\x16\n\x0epoints_changed\x18\x07 \x01(\x04\x12\x12\n\ncreated_at\x18\x08 \x01(\x01\x12\x10\n\x08\x65nded_at\x18\t \x01(\x01\x12\r\n\x05\x65rror\x18\n \x01(\t*\xac\x01\n\x0fReanalysisState\x12 \n\x1cREANALYSIS_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18REANALYSIS_STATE_PENDING\x10\x01\x12\x1c\n\x18REANALYSIS_STATE_RUNNING\x10\x02\x12\x1e\n\x1aREANALYSIS_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17REANALYSIS_STATE_FAILED\x10\x04\x32\xd1\x02\n\nDictionary\x12J\n\tListWords\x12\x1d.kosearch.v1.ListWordsRequest\x1a\x1e.kosearch.v1.ListWordsResponse\x12J\n\x08PutWords\x12\x1c.kosearch.v1.PutWordsRequest\x1a .kosearch.v1.ChangeWordsResponse\x12P\n\x0bRemoveWords\x12\x1f.kosearch.v1.RemoveWordsRequest\x1a .kosearch.v1.ChangeWordsResponse\x12Y\n\x0eListReanalyses\x12\".kosearch.v1.ListReanalysesRequest\x1a#.kosearch.v1.ListReanalysesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/kosearch/v1/dictionary.proto\x12\x0bkosearch.v1\"%\n\x08UserWord\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\t\"\x12\n\x10ListWordsRequest\"J\n\x11ListWordsResponse\x12$\n\x05words\x18\x01 \x03(\x0b\x32\x15.kosearch.v1.UserWord\x12\x0f\n\x07version\x18\x02 \x01(\x04\"7\n\x0fPutWordsRequest\x12$\n\x05words\x18\x01 \x03(\x0b\x32\x15.kosearch.v1.UserWord\"#\n\x12RemoveWordsRequest\x12\r\n\x05\x66orms\x18\x01 \x03(\t\"=\n\x13\x43hangeWordsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x15\n\rwords_changed\x18\x02 \x01(\r\"&\n\x15ListReanalysesRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"E\n\x16ListReanalysesResponse\x12+\n\nreanalyses\x18\x01 \x03(\x0b\x32\x17.kosearch.v1.Reanalysis\"\xf2\x01\n\nReanalysis\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x15\n\rfirst_version\x18\x03 \x01(\x04\x12\x0f\n\x07version\x18\x04 \x01(\x04\x12\r\n\x05words\x18\x05 \x01(\r\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.kosearch.v1.ReanalysisState\x12\x13\n\x0bpoints_seen\x18\x07 \x01(\x04\x12\x16\n\x0epoints_changed\x18\x08 \x01(\x04\x12\x12\n\ncreated_at\x18\t \x01(\x01\x12\x10\n\x08\x65nded_at\x18\n \x01(\x01\x12\r\n\x05\x65rror\x18\x0b \x01(\t*\xac\x01\n\x0fReanalysisState\x12 \n\x1cREANALYSIS_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18REANALYSIS_STATE_PENDING\x10\x01\x12\x1c\n\x18REANALYSIS_STATE_RUNNING\x10\x02\x12\x1e\n\x1aREANALYSIS_STATE_SUCCEEDED\x10\x03\x12\x1b\n\x17REANALYSIS_STATE_FAILED\x10\x04\x32\xd1\x02\n\nDictionary\x12J\n\tListWords\x12\x1d.kosearch.v1.ListWordsRequest\x1a\x1e.kosearch.v1.ListWordsResponse\x12J\n\x08PutWords\x12\x1c.kosearch.v1.PutWordsRequest\x1a .kosearch.v1.ChangeWordsResponse\x12P\n\x0bRemoveWords\x12\x1f.kosearch.v1.RemoveWordsRequest\x1a .kosearch.v1.ChangeWordsResponse\x12Y\n\x0eListReanalyses\x12\".kosearch.v1.ListReanalysesRequest\x1a#.kosearch.v1.ListReanalysesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.kosearch.v1.dictionary_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REANALYSISSTATE']._serialized_start=689
-  _globals['_REANALYSISSTATE']._serialized_end=861
+  _globals['_REANALYSISSTATE']._serialized_start=701
+  _globals['_REANALYSISSTATE']._serialized_end=873
   _globals['_USERWORD']._serialized_start=52
   _globals['_USERWORD']._serialized_end=89
   _globals['_LISTWORDSREQUEST']._serialized_start=91
@@ -50,7 +50,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREANALYSESRESPONSE']._serialized_start=384
   _globals['_LISTREANALYSESRESPONSE']._serialized_end=453
   _globals['_REANALYSIS']._serialized_start=456
-  _globals['_REANALYSIS']._serialized_end=686
-  _globals['_DICTIONARY']._serialized_start=864
-  _globals['_DICTIONARY']._serialized_end=1201
+  _globals['_REANALYSIS']._serialized_end=698
+  _globals['_DICTIONARY']._serialized_start=876
+  _globals['_DICTIONARY']._serialized_end=1213
 # @@protoc_insertion_point(module_scope)

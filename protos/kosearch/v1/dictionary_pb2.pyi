@@ -223,6 +223,7 @@ Global___ListReanalysesResponse: _TypeAlias = ListReanalysesResponse  # noqa: Y0
 class Reanalysis(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    ID_FIELD_NUMBER: _builtins.int
     COLLECTION_FIELD_NUMBER: _builtins.int
     FIRST_VERSION_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -233,6 +234,7 @@ class Reanalysis(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
     collection: _builtins.str
     first_version: _builtins.int
     """The changes of the dictionary that it brings to the collection: from the first to the last version."""
@@ -251,6 +253,7 @@ class Reanalysis(_message.Message):
     def __init__(
         self,
         *,
+        id: _builtins.int = ...,
         collection: _builtins.str = ...,
         first_version: _builtins.int = ...,
         version: _builtins.int = ...,
@@ -264,7 +267,7 @@ class Reanalysis(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "first_version", b"first_version", "points_changed", b"points_changed", "points_seen", b"points_seen", "state", b"state", "version", b"version", "words", b"words"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "first_version", b"first_version", "id", b"id", "points_changed", b"points_changed", "points_seen", b"points_seen", "state", b"state", "version", b"version", "words", b"words"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
