@@ -43,28 +43,31 @@ class DictionaryWatcher(Generic[T]):
     def load(self) -> T:
         """Make it from the newest dictionary; from the empty one, for now, while the ledger is away. Blocks."""
         try:
-            dictionary = self._book.words()
+            return self._make_newest()
         except UnavailableError as error:
             _log.warning("dictionary.not_read", error=str(error))
-            self._version = None
             return self._make(Dictionary())
+
+    async def watch(self, use: Callable[[T], None]) -> None:
+        """Hand over what is made from each newer dictionary, until cancelled. A ledger that is away is asked again."""
+        while True:
+            await asyncio.sleep(self._pause_s)
+            made = await asyncio.to_thread(self._make_newer)
+            if made is not None:
+                use(made)
+                await asyncio.sleep(self._rest_s)
+
+    def _make_newer(self) -> T | None:
+        try:
+            return None if self._book.version() == self._version else self._make_newest()
+        except UnavailableError:
+            return None
+
+    def _make_newest(self) -> T:
+        dictionary = self._book.words()
         started = time.monotonic()
         made = self._make(dictionary)
         took_s = time.monotonic() - started
         self._version, self._rest_s = dictionary.version, took_s * _RESTS
         _log.info("dictionary.loaded", version=dictionary.version, words=len(dictionary.words), took_s=round(took_s, 3))
         return made
-
-    async def watch(self, use: Callable[[T], None]) -> None:
-        """Hand over what is made from each newer dictionary, until cancelled. A ledger that is away is asked again."""
-        while True:
-            await asyncio.sleep(self._pause_s)
-            if await asyncio.to_thread(self._has_changed):
-                use(await asyncio.to_thread(self.load))
-                await asyncio.sleep(self._rest_s)
-
-    def _has_changed(self) -> bool:
-        try:
-            return self._book.version() != self._version
-        except UnavailableError:
-            return False

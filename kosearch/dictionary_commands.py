@@ -61,7 +61,7 @@ def list_(as_json: AsJson = False, data_dir: DataDir = None) -> None:
         print_json(asdict(dictionary))
         return
     for word in dictionary.words:
-        _out.print(f"{word.form}\t{word.tag}", markup=False)
+        typer.echo(f"{word.form}\t{word.tag}")  # a file for `add-file`
     if not dictionary.words:
         _out.print("낱말이 없습니다 / no words; teach one with `kosearch dictionary add`")
 

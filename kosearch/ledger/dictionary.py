@@ -45,7 +45,7 @@ class DictionaryBook:
         """Add words, or give them another tag, and ask for the reanalysis of collections.
 
         collections: those that there were at `listed_at`, in seconds since the epoch; those that jobs made since are
-        added.        Words that are there already change nothing. Raises InvalidRequestError when there are too many.
+        added. Words that are there already change nothing. Raises InvalidRequestError when there are too many.
         """
         wanted = {word.form: word for word in words}
         with self._database.session() as session:

@@ -405,7 +405,7 @@ class World:
         connection = StoreConnection(self)
         ledger: Any = FaultyLedger(self.ledger, self)
         book: Any = FaultyLedger(self.ledger.dictionary, self)
-        load = partial(PartsAnalyser, think=self.give_way)
+        load = partial(PartsAnalyser, think=self._think)
         words = CurrentWords(book, connection, load, lambda: self.elapsed)
         indexer = Indexer(
             Encoder(self), connection, ledger, BarChunker(), words, "model", "signature", _SETTINGS, AtOnce()
@@ -546,6 +546,12 @@ class World:
         else:
             change = book.remove(forms, collections, self.now)
         self.note(f"dictionary {change.version}: {', '.join(word.form for word in book.words().words)}")
+
+    def _think(self) -> None:
+        """Take no time over a text, or so much that others get on."""
+        if self.acting is not None and self.dice.random() < 0.05:
+            for _ in range(40):
+                self.give_way()
 
     def _open_reanalyses(self) -> int:
         return sum(not each.state.is_ended for each in self.ledger.dictionary.reanalyses(1000))

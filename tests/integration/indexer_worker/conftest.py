@@ -71,12 +71,13 @@ def stack(backing: Backing, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             processes.enter_context(running_broker(data_dir))
         store = processes.enter_context(running_store(data_dir / "collections", api_key=KEY))
         address = f"127.0.0.1:{free_port()}"
-        encoder = EncoderSettings(address=address, api_key=KEY, model=model.path, threads=1)
+        encoder = EncoderSettings(address=address, api_key=KEY, admin_key=KEY, model=model.path, threads=1)
         qdrant = QdrantSettings(url=f"http://127.0.0.1:{store.port}", grpc_port=store.port, api_key=KEY)
         variables = {
             **backing.variables,
             "KOSEARCH_ENCODER__ADDRESS": address,
             "KOSEARCH_ENCODER__API_KEY": KEY,
+            "KOSEARCH_ENCODER__ADMIN_KEY": KEY,
             "KOSEARCH_ENCODER__MODEL": str(model.path),
             "KOSEARCH_ENCODER__THREADS": "1",
             "KOSEARCH_QDRANT__URL": qdrant.url,

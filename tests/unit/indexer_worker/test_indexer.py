@@ -14,6 +14,7 @@ from kosearch.errors import ConflictError, LeaseLostError, UnavailableError
 from kosearch.jobs import Partition, Rejection, SourceFields
 from kosearch.ledger import Ledger, PartitionResult
 from tests.unit.indexer_worker.bench import (
+    COLLECTION,
     FINGERPRINT,
     LONG,
     UNENCODABLE,
@@ -27,11 +28,24 @@ from tests.unit.indexer_worker.bench import (
 from tests.unit.indexer_worker.sources import SIGNATURE, plan_in, worker_settings
 
 
+class WatchedWords(SplitWords):
+    """Remembers which chunks were settled, and whether they were stored by then."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self.settled: list[tuple[str, bool]] = []
+        self._store = store
+
+    def settle(self, collection: str, chunks: Sequence[Chunk]) -> None:
+        assert collection == COLLECTION
+        self.settled += [(chunk.text, chunk.point_id in self._store.points) for chunk in chunks]
+
+
 class Workbench:
     """An indexer between its neighbours."""
 
     def __init__(self) -> None:
         self.encoder, self.store = FakeEncoder(), FakeStore()
+        self.words = WatchedWords(self.store)
         self.ledger = Ledger("sqlite://")
         self.written: set[str] = set()
         self._indexer = Indexer(
@@ -39,7 +53,7 @@ class Workbench:
             self.store,
             self.ledger,
             LineChunker(),
-            SplitWords(),
+            self.words,
             FINGERPRINT,
             SIGNATURE,
             worker_settings(),
@@ -98,6 +112,16 @@ def test_every_chunk_is_stored_with_its_own_words(workbench: Workbench, tmp_path
         (expected,) = SplitWords().vectors([Chunk(Document("d", text, "제목"), 0, text, text)])
         assert words.indices.tolist() == expected.indices.tolist()
         assert words.values.tolist() == expected.values.tolist()
+
+
+def test_the_words_of_each_chunk_are_settled_once_it_is_stored(workbench: Workbench, tmp_path: Path) -> None:
+    """The dictionary may have changed meanwhile; of what was refused there is nothing to settle."""
+    texts = [f"글 {n}\n둘째 {n}" for n in range(300)]
+    texts[7] = f"{UNSTORABLE} 7"
+    workbench.index(workbench.partitions(write(tmp_path / "a.jsonl", texts))[0])
+    stored = [text for text, was_stored in workbench.words.settled if was_stored]
+    assert sorted(stored) == sorted(workbench.texts())
+    assert [text for text, was_stored in workbench.words.settled if not was_stored] == [texts[7]]
 
 
 def test_the_title_is_encoded_with_the_text(workbench: Workbench, tmp_path: Path) -> None:
