@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import grpc
@@ -112,29 +112,25 @@ def field_path(name: str) -> str:
 def connect(settings: QdrantSettings) -> QdrantClient:
     """Return a blocking client of the Qdrant that the settings name; connects on first use."""
     with _plain_http_allowed():
-        return QdrantClient(
-            url=settings.host_url,
-            grpc_port=settings.grpc_port,
-            api_key=settings.api_key,
-            timeout=settings.timeout_s,
-            prefer_grpc=True,
-            check_compatibility=False,
-            grpc_options=dict(_CHANNEL_OPTIONS),  # the client writes into it
-        )
+        return QdrantClient(**_connection(settings))
 
 
 def connect_async(settings: QdrantSettings) -> AsyncQdrantClient:
     """Return an asyncio client of the Qdrant that the settings name; connects on first use."""
     with _plain_http_allowed():
-        return AsyncQdrantClient(
-            url=settings.host_url,
-            grpc_port=settings.grpc_port,
-            api_key=settings.api_key,
-            timeout=settings.timeout_s,
-            prefer_grpc=True,
-            check_compatibility=False,
-            grpc_options=dict(_CHANNEL_OPTIONS),  # the client writes into it
-        )
+        return AsyncQdrantClient(**_connection(settings))
+
+
+def _connection(settings: QdrantSettings) -> dict[str, Any]:
+    return {
+        "url": settings.host_url,
+        "grpc_port": settings.grpc_port,
+        "api_key": settings.api_key,
+        "timeout": settings.timeout_s,
+        "prefer_grpc": True,
+        "check_compatibility": False,
+        "grpc_options": dict(_CHANNEL_OPTIONS),  # the client writes into it
+    }
 
 
 def check_collection_name(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from kosearch.evaluation.morphemes import particles_of, without_particles
+from kosearch.evaluation.korean_texts import particles_of, without_particles
 from kosearch.korean.keyboard import to_keys
 
 _FIRST_SYLLABLE, _LAST_SYLLABLE = 0xAC00, 0xD7A3

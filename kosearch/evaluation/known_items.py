@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kosearch.evaluation.morphemes import content_words_of, sentences_of, without_particles
+from kosearch.evaluation.korean_texts import content_words_of, sentences_of, without_particles
 from kosearch.evaluation.searching import FoundDocument
 
 RECIPES = ("title", "telling_words", "sentence", "sentence_without_particles")

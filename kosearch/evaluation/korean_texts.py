@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from kiwipiepy import Kiwi
+from kosearch.korean.kiwi import shared_kiwi
 
 # Common nouns, names, Latin words. Source: the tag set of Kiwi, after that of the Sejong corpus.
 _CONTENT_TAGS = frozenset({"NNG", "NNP", "SL"})
@@ -28,7 +25,7 @@ def particles_of(text: str) -> list[Particle]:
     """Return the particles of a text in NFC, in their order; without those grown into their noun, as 난 (나는)."""
     found = [
         Particle(token.form, token.start, token.end)
-        for token in _kiwi().tokenize(text)
+        for token in shared_kiwi().tokenize(text)
         if token.tag.startswith(_PARTICLE_INITIAL)
     ]
     return [particle for particle in found if text[particle.start : particle.end] == particle.form]
@@ -38,14 +35,14 @@ def content_words_of(text: str) -> list[str]:
     """Return the nouns, names and Latin words of two and more characters, in their order, as often as they stand."""
     return [
         token.form
-        for token in _kiwi().tokenize(text)
+        for token in shared_kiwi().tokenize(text)
         if token.tag in _CONTENT_TAGS and len(token.form) >= _SHORTEST_WORD
     ]
 
 
 def sentences_of(text: str) -> list[str]:
     """Return the sentences of a text."""
-    return [sentence.text for sentence in _kiwi().split_into_sents(text, return_sub_sents=False)]
+    return [sentence.text for sentence in shared_kiwi().split_into_sents(text, return_sub_sents=False)]
 
 
 def without_particles(text: str, particles: Sequence[Particle] | None = None) -> str:
@@ -55,10 +52,3 @@ def without_particles(text: str, particles: Sequence[Particle] | None = None) ->
         kept.append(text[end : particle.start])
         end = particle.end
     return " ".join("".join([*kept, text[end:]]).split())
-
-
-@cache
-def _kiwi() -> "Kiwi":
-    from kiwipiepy import Kiwi  # noqa: PLC0415 - takes a second, which other commands need not wait
-
-    return Kiwi(num_workers=1)
