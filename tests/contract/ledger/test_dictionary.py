@@ -145,9 +145,7 @@ def test_a_later_change_does_not_join_one_that_was_begun(is_given_back: bool, bo
     assert (former.id, former.version, second.first_version) == (first.id, 1, 2)
 
 
-def test_collections_that_jobs_made_meanwhile_are_asked_for(
-    book: DictionaryBook, ledger: Ledger, clock: Clock
-) -> None:
+def test_collections_that_jobs_made_meanwhile_are_asked_for(book: DictionaryBook, ledger: Ledger, clock: Clock) -> None:
     """They were not there when the collections were listed; what ended before that was."""
     index(ledger, version("가"), collection="old")
     clock.advance(60)
