@@ -64,3 +64,9 @@ def test_older_versions_that_win_are_noticed(monkeypatch: pytest.MonkeyPatch) ->
     """Rare as it is that a push overtakes a job: nobody asks what is newer, and one of these histories goes wrong."""
     monkeypatch.setattr("kosearch.ledger.ledger.newer_documents", lambda *_: frozenset())
     assert next(failures([19, 21, *range(40, 100)]), None) is not None
+
+
+def test_words_of_an_earlier_dictionary_that_stay_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rare as it is that a change and its reanalysis fall between finding words and writing them."""
+    monkeypatch.setattr("indexer_worker.words.CurrentWords.settle", lambda *_: None)
+    assert any("other words" in failed for failed in failures([75, *range(100, 200)]))
