@@ -130,7 +130,8 @@ async def test_hybrid_is_what_one_gets(channel: grpc.aio.Channel) -> None:
         1,
         1,
     )
-    assert best.score == pytest.approx(1 / 61)
+    told = best.explanation
+    assert best.score == pytest.approx(0.5 * told.dense_score + 0.5 * told.lexical_score / 30)
     assert {each.term: each.count for each in best.explanation.matched_terms}["원숭이"] == 1
     assert any(not hit.explanation.HasField("lexical_rank") for hit in answer.hits)
 
