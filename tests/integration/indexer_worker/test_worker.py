@@ -268,7 +268,8 @@ def test_embeddings_are_stored_as_the_service_gives_them(stack: Stack, tmp_path:
     ((point,), _) = client.scroll("vectors", with_vectors=True)
     client.close()
     expected = stack.client.encode(["음식 한 남자가 먹는다."]).embeddings[0]
-    np.testing.assert_allclose(np.array(point.vector), expected, atol=1e-5)
+    assert isinstance(point.vector, dict)
+    np.testing.assert_allclose(np.array(point.vector[""]), expected, atol=1e-5)
 
 
 def test_a_bad_setting_ends_the_worker_with_its_name(tmp_path: Path) -> None:
