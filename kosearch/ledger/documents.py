@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import postgresql, sqlite
 
-from kosearch.ledger.tables import CollectionRow, ContentRow, DocumentRow, FileRow
+from kosearch.ledger.tables import CollectionRow, ContentRow, DocumentRow, FileRow, RemovalRow
 
 # Variables in one statement; SQLite of old takes 999.
 _KEYS_AT_ONCE = 900
@@ -142,6 +142,25 @@ def distrust_documents(session: orm.Session, collection: int, document_ids: Sequ
         # Nor does the job that read them, and goes on, call them complete when it ends.
         incomplete = sa.update(FileRow).where(FileRow.id.in_(files)).values(is_complete=False, job_number=0)
         session.execute(incomplete.execution_options(synchronize_session=False))
+
+
+def doubt_removals(session: orm.Session, collection: int, job_number: int) -> None:
+    """Let the next job remove again what this one, which ended early, wanted to.
+
+    It wrote the deletions down before their points went, and nobody knows whether these went.
+    """
+    of_job = sa.select(RemovalRow.key).where(RemovalRow.job_number == job_number)
+    file_id = sa.select(RemovalRow.file_id).where(
+        RemovalRow.job_number == job_number, RemovalRow.key == DocumentRow.key
+    )
+    doubtful = sa.update(DocumentRow).where(
+        DocumentRow.collection_id == collection,
+        DocumentRow.job_number == job_number,
+        DocumentRow.key.in_(of_job),
+        was_deleted(),
+    )
+    values = {"digest": _UNCERTAIN, "file_id": file_id.scalar_subquery()}
+    session.execute(doubtful.values(values).execution_options(synchronize_session=False))
 
 
 def forget_documents(session: orm.Session, collection: int) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import orm
 from kosearch.errors import NotFoundError
 from kosearch.job_states import JobStatus, Lease, PartitionStatus, settle_job
 from kosearch.jobs import Job, JobOptions, JobState, Partition, PartitionState, Rejection, Source, SourceFields, Span
-from kosearch.ledger.documents import was_deleted
+from kosearch.ledger.documents import doubt_removals, was_deleted
 from kosearch.ledger.tables import (
     GONE,
     CollectionRow,
@@ -118,10 +118,12 @@ def write_partition(row: PartitionRow, status: PartitionStatus) -> None:
 
 
 def write_job(session: orm.Session, row: JobRow, status: JobStatus) -> None:
-    """Write down where a job stands; one that succeeded leaves its files complete."""
+    """Write down where a job stands; one that succeeded leaves its files complete, another one's removals are due."""
     if status.state is JobState.SUCCEEDED and row.state != JobState.SUCCEEDED:
         _complete_files(session, row.number)
         _forget_old_deletions(session, row, status.ended_at or 0.0)
+    elif status.state.is_ended and not JobState(row.state).is_ended:
+        doubt_removals(session, row.collection_id, row.number)
     row.state, row.error, row.ended_at = status.state, status.error, status.ended_at
     write_lease(row, status.lease)
 

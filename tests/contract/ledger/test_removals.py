@@ -97,6 +97,27 @@ def test_a_cancelled_job_removes_nothing_more(ledger: Ledger) -> None:
     assert list(writer.documents_of_file(file.id)) == ["가"]
 
 
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+def test_what_a_job_had_named_when_it_ended_early_is_removed_by_the_next_one(ledger: Ledger, how: str) -> None:
+    """Nobody knows whether its points went; what it had called removed did go, and what was pushed since stays."""
+    index(ledger, version("가"), version("나"), version("다"))
+    job = finishing(ledger, "가", "나", "다")
+    assert ledger.next_removals(job, "b", 3) == ["가", "나", "다"]
+    ledger.drop_removals(job, "b", ["나"])
+    stored(ledger, take(ledger, push(ledger, "다")[1]), version("다"))
+    if how == "cancelled":
+        ledger.cancel_job(job.id)
+    else:
+        ledger.fail_job(job.id, "the encoder serves another model")
+    writer = writer_of(ledger, submit(ledger))
+    file = writer.known_file(str(LAWS.path))
+    assert file is not None
+    assert list(writer.documents_of_file(file.id)) == ["가"]
+    gone = known(ledger, job, "나")
+    assert gone is not None
+    assert gone.is_deleted
+
+
 def test_a_document_that_was_pushed_meanwhile_stays(ledger: Ledger) -> None:
     """From the moment in which it is about to be stored."""
     index(ledger, version("가"))
