@@ -19,6 +19,7 @@ from encoder_service.search.requests import Mode, SearchRequest
 from encoder_service.search.scope import SearchedCollection, mode_of
 from encoder_service.text_reader import Role
 from kosearch.errors import ConflictError, NotFoundError
+from kosearch.sparse_vectors import SparseVector
 
 _QUERY = Options(role=Role.QUERY)
 
@@ -53,16 +54,25 @@ class Finder:
     ) -> tuple[Legs, Mode]:
         """What to look for. A query of nothing but particles and the like is searched by its meaning alone."""
         mode = mode_of(request, searched)
-        words = None if mode is Mode.DENSE else await self._korean.query_vector(read.lexical_text)
-        if words is not None and not len(words.indices):
-            words, mode = None, Mode.DENSE if mode is Mode.HYBRID else mode
-        embedding = None if mode is Mode.LEXICAL else await self._embedding(request, searched, read.text)
+        # In this order: the words of the query are found while the engine encodes it.
+        embedding, words = await asyncio.gather(
+            self._embedding(request, searched, read.text, mode), self._words(read.lexical_text, mode)
+        )
+        if words is None and mode is Mode.HYBRID:
+            mode = Mode.DENSE
         return Legs(embedding, words), mode
 
+    async def _words(self, text: str, mode: Mode) -> SparseVector | None:
+        """What to look for by word; None: nothing."""
+        words = None if mode is Mode.DENSE else await self._korean.query_vector(text)
+        return words if words is not None and len(words.indices) else None
+
     async def _embedding(
-        self, request: SearchRequest, searched: Sequence[SearchedCollection], text: str
-    ) -> NDArray[np.float32]:
-        """What to look for by meaning, shape (dim,)."""
+        self, request: SearchRequest, searched: Sequence[SearchedCollection], text: str, mode: Mode
+    ) -> NDArray[np.float32] | None:
+        """What to look for by meaning, shape (dim,); None: nothing."""
+        if mode is Mode.LEXICAL:
+            return None
         encoder = self._encoder_of(searched[0])
         query: NDArray[np.float32] | None = None
         if text:

@@ -227,7 +227,8 @@ class Bench:
         self.qdrant, self.models, self.now = FakeQdrant(), FakeModels(), 100.0
         client = cast("AsyncQdrantClient", self.qdrant)
         collections = Collections(client, QDRANT, clock=lambda: self.now)
-        self.searcher = Searcher(self.models, collections, ChunkStore(client, QDRANT), FakeKorean())
+        self.korean = FakeKorean()
+        self.searcher = Searcher(self.models, collections, ChunkStore(client, QDRANT), self.korean)
 
     async def search(self, query: str = "절도", collection: str = "laws", **options: Any) -> SearchAnswer:
         return await self.searcher.search(SearchRequest(query, collection, **options))

@@ -1,5 +1,6 @@
 """Search: what is asked of Qdrant, what is made of its answers, and what is refused before."""
 
+import asyncio
 import unicodedata
 from math import hypot
 from typing import Any
@@ -8,6 +9,7 @@ import grpc
 import pytest
 from qdrant_client import models
 
+from encoder_service.search.chunk_store import HNSW_EF
 from encoder_service.search.requests import (
     Condition,
     Filter,
@@ -45,6 +47,7 @@ class TestModes:
         dense, lexical = bench.qdrant.queries
         assert (answer.mode, dense.using, lexical.using) == (Mode.HYBRID, None, "lexical")
         assert dense.query == pytest.approx([0.6, 0.8])
+        assert (dense.params, lexical.params) == (models.SearchParams(hnsw_ef=HNSW_EF), None)
 
     async def test_what_both_legs_have_is_first(self, bench: Any) -> None:
         """Scores of both legs add up: cosine, and a thirtieth of what the words are worth."""
@@ -88,6 +91,25 @@ class TestModes:
         bench.qdrant.add("a", (0.6, 0.8))
         answer = await bench.search("은 는", mode=Mode.LEXICAL)
         assert (answer.mode, answer.hits, bench.qdrant.queries) == (Mode.LEXICAL, [], [])
+
+    async def test_the_words_are_found_while_the_query_is_encoded(
+        self, bench: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The engine is at work before the analyser is asked."""
+        encode, query_vector, is_encoding = bench.models.encoder.encode, bench.korean.query_vector, asyncio.Event()
+
+        async def told(*given: Any) -> Any:
+            is_encoding.set()
+            return await encode(*given)
+
+        async def waiting(text: str) -> Any:
+            await asyncio.wait_for(is_encoding.wait(), 5)
+            return await query_vector(text)
+
+        monkeypatch.setattr(bench.models.encoder, "encode", told)
+        monkeypatch.setattr(bench.korean, "query_vector", waiting)
+        bench.qdrant.add("a", (0.6, 0.8), "절도")
+        assert await bench.found() == ["a"]
 
     async def test_the_weight_of_words_decides(self, bench: Any) -> None:
         """Nearly all weight on one leg gives its order."""
