@@ -36,10 +36,15 @@ class DictionaryBook:
             return _version(session)
 
     def words(self) -> Dictionary:
-        """Return all words."""
+        """Return all words, and the version that has exactly these."""
+        # One statement: between two, a change might come, and the version be one whose words were not seen.
+        newest = sa.select(sa.func.max(DictionaryChangeRow.version).label("version")).subquery()
+        every_word = newest.outerjoin(UserWordRow, sa.true())
+        query = sa.select(newest.c.version, UserWordRow.form, UserWordRow.tag).select_from(every_word)
         with self._database.session() as session:
-            rows = session.execute(sa.select(UserWordRow.form, UserWordRow.tag))
-            return Dictionary(_version(session), tuple(sorted(UserWord(form, tag) for form, tag in rows)))
+            rows = session.execute(query).all()
+        words = sorted(UserWord(form, tag) for _, form, tag in rows if form is not None)
+        return Dictionary(rows[0].version or 0, tuple(words))
 
     def put(self, words: Iterable[UserWord], collections: Iterable[str], listed_at: float) -> DictionaryChange:
         """Add words, or give them another tag, and ask for the reanalysis of collections.

@@ -183,6 +183,7 @@ def shared_arguments(stage: AnyStage, run: Run, save_steps: int) -> dict[str, An
         "weight_decay": 0.01,
         "max_grad_norm": 1.0,
         "bf16": is_bf16,
+        "use_cpu": run.process.device.type == "cpu",  # without, the library takes bf16 to be a matter of GPUs
         "seed": run.recipe.seed,
         "save_strategy": "steps",
         "save_steps": save_steps,
