@@ -49,9 +49,10 @@ from kosearch.korean.morphemes import MorphemeAnalyser
 from kosearch.korean.reading import QueryReader
 from kosearch.ledger import Ledger
 from kosearch.model_directory import ModelDirectory
+from kosearch.qdrant_connection import connect_async
 from kosearch.settings import Settings
 from kosearch.task_queue import TaskQueue
-from kosearch.vector_store import VectorStore, connect_async
+from kosearch.vector_store import VectorStore
 from protos.kosearch.v1 import (
     dictionary_pb2,
     dictionary_pb2_grpc,

@@ -2,21 +2,18 @@
 
 import re
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
 import grpc
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client import grpc as pb
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client import models
 from qdrant_client.conversions.conversion import json_to_value
 
 from kosearch.batch_sizes import BatchSizer
@@ -24,12 +21,9 @@ from kosearch.documents import Chunk, Document
 from kosearch.errors import (
     ConflictError,
     InvalidRequestError,
-    KosearchError,
     NotFoundError,
-    OverloadedError,
-    UnauthenticatedError,
-    UnavailableError,
 )
+from kosearch.qdrant_connection import code_of, connect, details_of, translated_errors
 from kosearch.settings import QdrantSettings
 from kosearch.sparse_vectors import SparseVector
 
@@ -52,25 +46,14 @@ FieldType = Literal["keyword", "integer", "float", "bool", "datetime"]
 _OLDEST_VERSION = (1, 16)
 _SIMPLE_FIELD_NAME = re.compile(r"[\w-]+")
 _COLLECTION_NAME = re.compile(r"[\w.-]{1,255}", re.ASCII)
-_MAX_MESSAGE_BYTES = 64 << 20
 # Of one upsert. The store decodes a request in one go, and serves nobody else meanwhile: 256 points take it 30 ms.
 _UPSERT_POINTS = 256
 _UPSERT_BYTES = 8 << 20
 _LARGEST_POINT_BYTES = 32 << 20
 _IDS_A_REQUEST = 5_000
 _INDEX_POLL_S = 1.0
-_FULL_DISK_RETRY_S = 10.0
 _FIRST_FIELD = pb.DenseVector.DATA_FIELD_NUMBER
 assert pb.SparseVector.VALUES_FIELD_NUMBER == _FIRST_FIELD
-# A restarted store must be found again within seconds; gRPC's own default backs off for up to two minutes.
-_CHANNEL_OPTIONS: dict[str, int] = {
-    "grpc.max_send_message_length": _MAX_MESSAGE_BYTES,
-    "grpc.max_receive_message_length": _MAX_MESSAGE_BYTES,
-    "grpc.initial_reconnect_backoff_ms": 200,
-    "grpc.min_reconnect_backoff_ms": 200,
-    "grpc.max_reconnect_backoff_ms": 1000,
-}
-
 # What Qdrant says of a point that is not there; of a collection it says something else.
 _NO_POINT = "No point with id"
 
@@ -107,30 +90,6 @@ def field_path(name: str) -> str:
         )
     # Unquoted, a dot or bracket would lead into the field's value.
     return f"{PAYLOAD_FIELDS}.{name}" if _SIMPLE_FIELD_NAME.fullmatch(name) else f'{PAYLOAD_FIELDS}."{name}"'
-
-
-def connect(settings: QdrantSettings) -> QdrantClient:
-    """Return a blocking client of the Qdrant that the settings name; connects on first use."""
-    with _plain_http_allowed():
-        return QdrantClient(**_connection(settings))
-
-
-def connect_async(settings: QdrantSettings) -> AsyncQdrantClient:
-    """Return an asyncio client of the Qdrant that the settings name; connects on first use."""
-    with _plain_http_allowed():
-        return AsyncQdrantClient(**_connection(settings))
-
-
-def _connection(settings: QdrantSettings) -> dict[str, Any]:
-    return {
-        "url": settings.host_url,
-        "grpc_port": settings.grpc_port,
-        "api_key": settings.api_key,
-        "timeout": settings.timeout_s,
-        "prefer_grpc": True,
-        "check_compatibility": False,
-        "grpc_options": dict(_CHANNEL_OPTIONS),  # the client writes into it
-    }
 
 
 def check_collection_name(name: str) -> str:
@@ -251,7 +210,7 @@ class VectorStore:
                 try:
                     self._client.grpc_points.Upsert(request, timeout=self._settings.timeout_s)
                 except grpc.RpcError as error:
-                    if stop - start == 1 or _code(error) is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    if stop - start == 1 or code_of(error) is not grpc.StatusCode.DEADLINE_EXCEEDED:
                         raise
                     self._sizer.shrink(stop - start, sum(sizes[start:stop]))
                     _log.warning("upsert.timed_out", points=stop - start, bytes=sum(sizes[start:stop]))
@@ -312,7 +271,7 @@ class VectorStore:
             try:
                 self._client.grpc_points.UpdateVectors(request, timeout=self._settings.timeout_s)
             except grpc.RpcError as error:
-                if _code(error) is grpc.StatusCode.NOT_FOUND and _NO_POINT in _details(error):
+                if code_of(error) is grpc.StatusCode.NOT_FOUND and _NO_POINT in details_of(error):
                     return False
                 raise
         return True
@@ -485,60 +444,3 @@ def _check_sizes(chunks: Sequence[Chunk], sizes: Sequence[int]) -> None:
 
 def _indexing_threshold_kib(info: models.CollectionInfo) -> int:
     return info.config.optimizer_config.indexing_threshold or 0
-
-
-def _code(error: grpc.RpcError) -> grpc.StatusCode:
-    return error.code() if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else grpc.StatusCode.UNKNOWN
-
-
-def _details(error: grpc.RpcError) -> str:
-    return (error.details() or "") if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else str(error)
-
-
-@contextmanager
-def translated_errors(settings: QdrantSettings, subject: str) -> Iterator[None]:
-    """Turn Qdrant's errors inside the block into kosearch's. `subject`: collection the block works on."""
-    try:
-        yield
-    except ResourceExhaustedResponse as error:
-        raise OverloadedError(f"{_where(settings)} is busy", retry_after_s=error.retry_after_s) from error
-    except grpc.RpcError as error:
-        raise _kosearch_error(error, settings, subject) from error
-
-
-def _kosearch_error(error: grpc.RpcError, settings: QdrantSettings, subject: str) -> KosearchError:
-    code = _code(error)
-    details = _details(error)
-    where = _where(settings)
-    match code:
-        case grpc.StatusCode.NOT_FOUND:
-            return NotFoundError(
-                f"collection {subject!r} does not exist; make it with `kosearch index FILE --collection {subject}`"
-            )
-        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.ALREADY_EXISTS:
-            return InvalidRequestError(f"{where} refuses: {details}")
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return UnauthenticatedError(f"{where} wants another API key; set KOSEARCH_QDRANT__API_KEY")
-        case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            # Of the store: too many calls at once, or a disk that somebody has to make room on.
-            retry_after_s = _FULL_DISK_RETRY_S if "no space" in details.lower() else 1.0
-            return OverloadedError(f"{where} has no room: {details}", retry_after_s)
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-            return UnavailableError(
-                f"{where} does not answer ({code.name.lower()}); start it with `kosearch up`, or set "
-                "KOSEARCH_QDRANT__URL and KOSEARCH_QDRANT__GRPC_PORT"
-            )
-        case _:
-            return UnavailableError(f"{where} failed: {code.name}: {details}")
-
-
-def _where(settings: QdrantSettings) -> str:
-    return f"Qdrant at {urlsplit(settings.host_url).hostname}:{settings.grpc_port}"
-
-
-@contextmanager
-def _plain_http_allowed() -> Iterator[None]:
-    # On loopback the key is there to keep other users of the machine out; qdrant-client warns of http all the same.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
-        yield

@@ -12,6 +12,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from qdrant_client import AsyncQdrantClient, models
 
 from encoder_service.search.requests import ValueCount
+from kosearch.qdrant_connection import translated_errors
 from kosearch.settings import QdrantSettings
 from kosearch.sparse_vectors import SparseVector
 from kosearch.vector_store import (
@@ -21,7 +22,6 @@ from kosearch.vector_store import (
     PAYLOAD_FIELDS,
     PAYLOAD_TEXT,
     PAYLOAD_TITLE,
-    translated_errors,
 )
 
 # Candidates that the vector index keeps in sight, or as many as are asked for. Of 100,000 points with 16 links 128 find

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from qdrant_client import AsyncQdrantClient, models
 
+from kosearch.qdrant_connection import translated_errors
 from kosearch.settings import QdrantSettings
 from kosearch.vector_store import (
     LEXICAL_VECTOR,
     METADATA_MODEL_FINGERPRINT,
     METADATA_MODEL_NAME,
     check_collection_name,
-    translated_errors,
 )
 
 # A collection may be deleted and made again with another model; asking before every search would double the calls.

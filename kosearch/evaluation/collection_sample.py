@@ -14,6 +14,7 @@ from qdrant_client import models
 
 from kosearch.errors import InvalidRequestError
 from kosearch.evaluation.known_items import SampledDocument
+from kosearch.qdrant_connection import connect, translated_errors
 from kosearch.settings import QdrantSettings
 from kosearch.vector_store import (
     METADATA_MODEL_FINGERPRINT,
@@ -21,8 +22,6 @@ from kosearch.vector_store import (
     PAYLOAD_DOCUMENT_ID,
     PAYLOAD_TEXT,
     PAYLOAD_TITLE,
-    connect,
-    translated_errors,
 )
 
 _POINTS_A_PAGE = 1_000
