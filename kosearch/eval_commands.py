@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,6 @@ from kosearch.evaluation.robustness import damage_all, evaluate_robustness
 from kosearch.evaluation.searching import ClientSearch
 from kosearch.evaluation.trec_files import JudgedQueries, JudgedQuery, read_judged_queries, read_queries
 from kosearch.search_client import AS_TYPED, SearchMode
-from kosearch.search_command import Mode
 from kosearch.settings import Settings, load_settings
 from kosearch.sts_metrics import read_sts_pairs, sts_metrics
 
@@ -52,9 +52,17 @@ _out = Console(highlight=False, soft_wrap=True, width=TABLE_WIDTH)
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+class _Mode(StrEnum):
+    """`SearchMode` for typer, which takes no lists of literals."""
+
+    DENSE = "dense"
+    LEXICAL = "lexical"
+    HYBRID = "hybrid"
+
+
 _CollectionName = Annotated[str, typer.Option("--collection", help="컬렉션 이름 / name of the collection")]
 _Modes = Annotated[
-    list[Mode] | None,
+    list[_Mode] | None,
     typer.Option(
         "--mode", help="검색 방법, 여러 번이면 비교 / how to search; several are compared (default: as `search`)"
     ),
@@ -227,7 +235,7 @@ def quantisation(
         print_quantisation(report, _out)
 
 
-def _modes(chosen: list[Mode] | None, client: Client, collection: str) -> list[SearchMode]:
+def _modes(chosen: list[_Mode] | None, client: Client, collection: str) -> list[SearchMode]:
     """Return the modes to compare, none twice; without a choice, the one that the service takes by itself."""
     if not chosen:
         return [client.search_page(_ANY_QUERY, collection, 1).mode]

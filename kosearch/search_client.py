@@ -8,6 +8,7 @@ from typing import Any, Literal
 from google.protobuf import json_format
 
 from kosearch.errors import InvalidRequestError
+from kosearch.korean.reading import ReadingOptions
 from protos.kosearch.v1 import search_pb2
 
 SearchMode = Literal["dense", "lexical", "hybrid"]
@@ -43,16 +44,7 @@ class Fusion:
     candidates: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What of a query stays as it was typed."""
-
-    keeps_keyboard: bool = False
-    keeps_spacing: bool = False
-    keeps_typos: bool = False
-
-
-AS_TYPED = Reading(keeps_keyboard=True, keeps_spacing=True, keeps_typos=True)
+AS_TYPED = ReadingOptions(keeps_keyboard=True, keeps_spacing=True, keeps_typos=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +69,7 @@ class SearchOptions:
     explains: bool = False
     paged: bool = False
     page_token: str = ""
-    reading: Reading | None = None
+    reading: ReadingOptions | None = None
     diversity: float = 0.0
     like_ids: Sequence[str] = ()
     unlike_ids: Sequence[str] = ()
@@ -233,7 +225,7 @@ def _fusion(fusion: Fusion) -> search_pb2.Fusion:
     )
 
 
-def _reading(reading: Reading) -> search_pb2.Reading:
+def _reading(reading: ReadingOptions) -> search_pb2.Reading:
     return search_pb2.Reading(
         keeps_keyboard=reading.keeps_keyboard, keeps_spacing=reading.keeps_spacing, keeps_typos=reading.keeps_typos
     )

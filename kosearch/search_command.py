@@ -1,7 +1,6 @@
 """The commands `kosearch search` and `kosearch count`: what they ask, and how hits are printed."""
 
 from dataclasses import asdict
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -12,7 +11,17 @@ from rich.text import Text
 from kosearch.cli_options import AsJson, DataDir, print_json
 from kosearch.client import Client
 from kosearch.filters import parse_filter
-from kosearch.search_client import AS_TYPED, Explanation, Fusion, Highlight, Hit, SearchOptions, SearchPage
+from kosearch.search_client import (
+    AS_TYPED,
+    Explanation,
+    Fusion,
+    FusionMethod,
+    Highlight,
+    Hit,
+    SearchMode,
+    SearchOptions,
+    SearchPage,
+)
 from kosearch.settings import load_settings
 from protos.kosearch.v1 import search_pb2
 
@@ -22,23 +31,6 @@ _LEAD_CHARACTERS = 40
 
 _out = Console(highlight=False, soft_wrap=True)
 _notes = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class Mode(StrEnum):
-    """How to search."""
-
-    DENSE = "dense"
-    LEXICAL = "lexical"
-    HYBRID = "hybrid"
-
-
-class FusionChoice(StrEnum):
-    """How both lists of a hybrid search become one."""
-
-    LINEAR = "linear"
-    RRF = "rrf"
-    WEIGHTED = "weighted"
-    DBSF = "dbsf"
 
 
 _Collections = Annotated[
@@ -67,7 +59,7 @@ def search(
     top_k: Annotated[int, typer.Option(min=1, max=1000, help="결과 수 / hits wanted")] = 10,
     filters: _Filters = None,
     mode: Annotated[
-        Mode | None,
+        SearchMode | None,
         typer.Option(
             help="뜻, 낱말, 둘 다 / by meaning, by word, or both (default: both, where the collection has words)"
         ),
@@ -86,7 +78,7 @@ def search(
     diversity: Annotated[
         float, typer.Option(min=0, max=1, help="비슷한 결과를 뒤로 / move down hits that say the same")
     ] = 0,
-    fusion: Annotated[FusionChoice | None, typer.Option(help="합치는 방법 / how both lists become one")] = None,
+    fusion: Annotated[FusionMethod | None, typer.Option(help="합치는 방법 / how both lists become one")] = None,
     lexical_weight: Annotated[
         float, typer.Option(min=0, max=1, help="낱말의 비중 / weight of words in hybrid (default: the service's)")
     ] = 0,
@@ -104,8 +96,8 @@ def search(
 ) -> None:
     """뜻과 낱말로 찾습니다. / Search by meaning and by word."""
     options = SearchOptions(
-        mode=mode.value if mode else None,
-        fusion=Fusion(fusion.value if fusion else None, lexical_weight) if fusion or lexical_weight else None,
+        mode=mode,
+        fusion=Fusion(fusion, lexical_weight) if fusion or lexical_weight else None,
         threshold=threshold,
         chunks_per_document=per_document,
         highlights=shows_highlights,

@@ -9,7 +9,8 @@ import stamina
 
 from kosearch.client import Client
 from kosearch.errors import OverloadedError
-from kosearch.search_client import Reading, SearchMode, SearchOptions
+from kosearch.korean.reading import ReadingOptions
+from kosearch.search_client import SearchMode, SearchOptions
 
 # A few at once keep the service busy; more would only queue there.
 _SEARCHES_AT_ONCE = 4
@@ -35,7 +36,7 @@ class SearchDocuments(Protocol):
 class ClientSearch:
     """SearchDocuments in a collection of the running service; `reading`: what it makes of a query, None: all it can."""
 
-    def __init__(self, client: Client, collection: str, reading: Reading | None = None) -> None:
+    def __init__(self, client: Client, collection: str, reading: ReadingOptions | None = None) -> None:
         self._client = client
         self._collection = collection
         self._reading = reading

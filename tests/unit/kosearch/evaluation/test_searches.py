@@ -11,7 +11,8 @@ from kosearch.evaluation.retrieval import evaluate_retrieval
 from kosearch.evaluation.robustness import damage_all, evaluate_robustness
 from kosearch.evaluation.searching import ClientSearch, FoundDocument, search_all
 from kosearch.evaluation.trec_files import JudgedQuery
-from kosearch.search_client import AS_TYPED, Hit, Reading, SearchMode, SearchOptions
+from kosearch.korean.reading import ReadingOptions
+from kosearch.search_client import AS_TYPED, Hit, SearchMode, SearchOptions
 
 QUERIES = [
     JudgedQuery("1", "환불 규정은 어디에서 보나요?", {"환불": 1}),
@@ -40,7 +41,7 @@ class AskedClient:
         return [Hit("a", 0.9, "제목", "글 3", 3, {}), Hit("b", 0.8, "", "글 0", 0, {})]
 
 
-def client_search(client: Any, reading: Reading | None = None) -> ClientSearch:
+def client_search(client: Any, reading: ReadingOptions | None = None) -> ClientSearch:
     return ClientSearch(client, "laws", reading)
 
 
