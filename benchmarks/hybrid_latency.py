@@ -76,12 +76,13 @@ from kosearch.korean.morphemes import MorphemeAnalyser
 from kosearch.korean.reading import QueryReader, ReadQuery
 from kosearch.logs import configure_logs
 from kosearch.model_directory import ModelDirectory
+from kosearch.qdrant_connection import connect, connect_async
 from kosearch.search_client import SearchMode
 from kosearch.settings import QdrantSettings, Settings
 from kosearch.sparse_vectors import SparseVector
 from kosearch.stack import read_stack
 from kosearch.text import clean, normalise
-from kosearch.vector_store import LEXICAL_VECTOR, VectorStore, connect, connect_async, field_path
+from kosearch.vector_store import LEXICAL_VECTOR, VectorStore, field_path
 from protos.kosearch.v1 import search_pb2
 
 _COLLECTION = "hybrid"
