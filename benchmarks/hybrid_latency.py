@@ -65,7 +65,7 @@ from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc
 from report import print_report
 
-from encoder_service.search.chunk_store import HNSW_EF, ChunkStore, Legs
+from encoder_service.search.chunk_store import HNSW_EF, ChunkStore
 from indexer_worker.chunking import Chunker
 from kosearch.client import Client, SearchOptions
 from kosearch.documents import Chunk, Document
@@ -513,11 +513,14 @@ async def _store_parts(settings: QdrantSettings, queries: Sequence[Query]) -> di
     finding, fetching = [], []
     for query in queries:
         began_s = time.perf_counter()
-        legs = Legs(query.embedding, query.words)
-        found = await store.find(_COLLECTION, legs, None, _CANDIDATES, with_documents=False)
+        legs = (
+            store.find_near(_COLLECTION, query.embedding, None, _CANDIDATES, with_documents=False),
+            store.find_by_words(_COLLECTION, query.words, None, _CANDIDATES, with_documents=False),
+        )
+        found, _ = await asyncio.gather(*legs)
         finding.append((time.perf_counter() - began_s) * 1e3)
         began_s = time.perf_counter()
-        await store.fetch(_COLLECTION, list(found.dense)[:_TOP_K])
+        await store.fetch(_COLLECTION, list(found.scores)[:_TOP_K])
         fetching.append((time.perf_counter() - began_s) * 1e3)
     await qdrant.close()
     return {"find both legs, as the service": _percentiles(finding), "fetch 10 chunks": _percentiles(fetching)}

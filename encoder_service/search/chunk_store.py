@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from opentelemetry.trace import NoOpTracer, Tracer
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from encoder_service.search.requests import ValueCount
 from kosearch.qdrant_connection import translated_errors
@@ -33,20 +34,11 @@ _CHUNKS_A_REQUEST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Legs:
-    """What to look for in both vectors of a collection; None: not by this one."""
-
-    embedding: NDArray[np.float32] | None
-    words: SparseVector | None
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
-    """Scores of points by leg, and the documents of these points where they were asked for."""
+    """Scores of points, and the documents of these points where they were asked for."""
 
-    dense: Mapping[str, float]
-    lexical: Mapping[str, float]
-    documents: Mapping[str, str]
+    scores: Mapping[str, float] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +61,27 @@ class ChunkStore:
         self._qdrant = qdrant
         self._tracer = tracer or NoOpTracer()
 
-    async def find(
-        self, collection: str, legs: Legs, wanted: models.Filter | None, limit: int, *, with_documents: bool
+    async def find_near(
+        self,
+        collection: str,
+        embedding: NDArray[np.float32],
+        wanted: models.Filter | None,
+        limit: int,
+        *,
+        with_documents: bool,
     ) -> Found:
-        """Return the best `limit` points of each leg, by one request."""
-        payload = [PAYLOAD_DOCUMENT_ID] if with_documents else False
-        shared: dict[str, Any] = {"filter": wanted, "limit": limit, "with_payload": payload}
-        requests = []
-        if legs.embedding is not None:
-            near = models.SearchParams(hnsw_ef=HNSW_EF)
-            requests.append(models.QueryRequest(query=legs.embedding.tolist(), params=near, **shared))
-        if legs.words is not None:
-            words = models.SparseVector(indices=legs.words.indices.tolist(), values=legs.words.values.tolist())
-            requests.append(models.QueryRequest(query=words, using=LEXICAL_VECTOR, **shared))
-        with self._call(collection):
-            answers = [answer.points for answer in await self._client.query_batch_points(collection, requests)]
-        documents = {str(point.id): _document_id(point) for points in answers for point in points}
-        of_legs = [{str(point.id): point.score for point in points} for points in answers]
-        dense = of_legs[0] if legs.embedding is not None else {}
-        return Found(dense, of_legs[-1] if legs.words is not None else {}, documents)
+        """Return the `limit` points nearest to an embedding, shape (dim,), with the cosines."""
+        near = models.SearchParams(hnsw_ef=HNSW_EF)
+        query = models.QueryRequest(query=embedding.tolist(), params=near, filter=wanted, limit=limit)
+        return await self._find(collection, query, with_documents=with_documents)
+
+    async def find_by_words(
+        self, collection: str, words: SparseVector, wanted: models.Filter | None, limit: int, *, with_documents: bool
+    ) -> Found:
+        """Return the `limit` points with the highest BM25 for words."""
+        vector = models.SparseVector(indices=words.indices.tolist(), values=words.values.tolist())
+        query = models.QueryRequest(query=vector, using=LEXICAL_VECTOR, filter=wanted, limit=limit)
+        return await self._find(collection, query, with_documents=with_documents)
 
     async def fetch(
         self, collection: str, point_ids: Sequence[str], wanted: models.Filter | None = None
@@ -133,6 +127,17 @@ class ChunkStore:
             answer = await self._client.facet(collection, path, facet_filter=wanted, limit=limit, exact=True)
         return [ValueCount(hit.value, hit.count) for hit in answer.hits]
 
+    async def _find(self, collection: str, query: models.QueryRequest, *, with_documents: bool) -> Found:
+        """Ask in the protocol's own messages: the client's objects of a hundred hits take longer than finding them."""
+        query.with_payload = [PAYLOAD_DOCUMENT_ID] if with_documents else False
+        message = RestToGrpc.convert_query_request(query, collection)
+        with self._call(collection):
+            answer = await self._client.grpc_points.Query(message, timeout=self._qdrant.timeout_s)
+        documents = {}
+        if with_documents:
+            documents = {point.id.uuid: point.payload[PAYLOAD_DOCUMENT_ID].string_value for point in answer.result}
+        return Found({point.id.uuid: point.score for point in answer.result}, documents)
+
     async def _records(
         self, collection: str, point_ids: list[str], wanted: models.Filter | None
     ) -> Sequence[models.Record]:
@@ -147,8 +152,8 @@ class ChunkStore:
             yield
 
 
-def _document_id(point: models.ScoredPoint | models.Record) -> str:
-    return str((point.payload or {}).get(PAYLOAD_DOCUMENT_ID, point.id))
+def _document_id(record: models.Record) -> str:
+    return str((record.payload or {}).get(PAYLOAD_DOCUMENT_ID, record.id))
 
 
 def _embedding(record: models.Record) -> NDArray[np.float32]:

@@ -1,14 +1,16 @@
 """From a query to the list of its candidates: both legs, fused, spread and grouped."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoder_service.encoder import Options
 from encoder_service.search.bounds import leg_length
-from encoder_service.search.chunk_store import ChunkStore, Found, Legs
+from encoder_service.search.chunk_store import ChunkStore, Found
 from encoder_service.search.diversity import diverse_order
 from encoder_service.search.examples import CHUNKS_OF_EXAMPLE, embedding_like
 from encoder_service.search.fusion import Candidate, PointKey, from_dense, from_lexical, fuse, ranked
@@ -20,6 +22,8 @@ from encoder_service.search.scope import SearchedCollection, mode_of
 from encoder_service.text_reader import Role
 from kosearch.errors import ConflictError, NotFoundError
 from kosearch.sparse_vectors import SparseVector
+
+T = TypeVar("T")
 
 _QUERY = Options(role=Role.QUERY)
 
@@ -36,31 +40,51 @@ class Finder:
         self, request: SearchRequest, searched: Sequence[SearchedCollection], read: ReadQuery
     ) -> tuple[list[Group], Mode]:
         """Return at most 1,000 candidates, in groups that count as one hit, and how they were searched."""
-        legs, mode = await self._legs(request, searched, read)
-        if legs.embedding is None and legs.words is None:
-            return [], mode
-        limit = leg_length(request, is_fused=mode is Mode.HYBRID)
-        found = await asyncio.gather(
+        mode = mode_of(request, searched)
+        # The words of the query are found and looked for while the engine encodes it.
+        async with _meanwhile(self._embedding(request, searched, read.text, mode)) as embedding:
+            words = await self._words(read.lexical_text, mode)
+            if words is None and mode is Mode.HYBRID:  # a query of nothing but particles and the like
+                mode = Mode.DENSE
+            limit = leg_length(request, is_fused=mode is Mode.HYBRID)
+            dense, lexical = await asyncio.gather(
+                self._by_meaning(request, searched, embedding, limit), self._by_words(request, searched, words, limit)
+            )
+        candidates = _candidates(request, mode, dense, lexical, limit)[:MAX_CANDIDATES]
+        return _groups(request, await self._spread(request, searched, candidates), dense, lexical), mode
+
+    async def _by_meaning(
+        self,
+        request: SearchRequest,
+        searched: Sequence[SearchedCollection],
+        embedding: Awaitable[NDArray[np.float32] | None],
+        limit: int,
+    ) -> list[Found]:
+        """What each collection has that lies near; nothing where there is no embedding."""
+        near = await embedding
+        if near is None:
+            return [Found() for _ in searched]
+        with_documents = request.chunks_per_document > 0
+        return await asyncio.gather(
             *(
-                self._store.find(place.name, legs, place.wanted, limit, with_documents=request.chunks_per_document > 0)
+                self._store.find_near(place.name, near, place.wanted, limit, with_documents=with_documents)
                 for place in searched
             )
         )
-        candidates = _candidates(request, mode, found, limit)[:MAX_CANDIDATES]
-        return _groups(request, await self._spread(request, searched, candidates), found), mode
 
-    async def _legs(
-        self, request: SearchRequest, searched: Sequence[SearchedCollection], read: ReadQuery
-    ) -> tuple[Legs, Mode]:
-        """What to look for. A query of nothing but particles and the like is searched by its meaning alone."""
-        mode = mode_of(request, searched)
-        # In this order: the words of the query are found while the engine encodes it.
-        embedding, words = await asyncio.gather(
-            self._embedding(request, searched, read.text, mode), self._words(read.lexical_text, mode)
+    async def _by_words(
+        self, request: SearchRequest, searched: Sequence[SearchedCollection], words: SparseVector | None, limit: int
+    ) -> list[Found]:
+        """What each collection has with these words; nothing where there are none."""
+        if words is None:
+            return [Found() for _ in searched]
+        with_documents = request.chunks_per_document > 0
+        return await asyncio.gather(
+            *(
+                self._store.find_by_words(place.name, words, place.wanted, limit, with_documents=with_documents)
+                for place in searched
+            )
         )
-        if words is None and mode is Mode.HYBRID:
-            mode = Mode.DENSE
-        return Legs(embedding, words), mode
 
     async def _words(self, text: str, mode: Mode) -> SparseVector | None:
         """What to look for by word; None: nothing."""
@@ -132,10 +156,22 @@ class Finder:
         return [there[place] for place in order]
 
 
-def _candidates(request: SearchRequest, mode: Mode, found: Sequence[Found], limit: int) -> list[Candidate]:
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Do work while the block runs, begun before it, and no longer than the block."""
+    task = asyncio.create_task(work)
+    await asyncio.sleep(0)
+    try:
+        yield task
+    finally:
+        task.cancel()
+
+
+def _candidates(
+    request: SearchRequest, mode: Mode, by_meaning: Sequence[Found], by_words: Sequence[Found], limit: int
+) -> list[Candidate]:
     """What the legs of all collections have found, as one list; scores of a leg are compared across collections."""
-    dense = ranked(_merged(each.dense for each in found), limit)
-    lexical = ranked(_merged(each.lexical for each in found), limit)
+    dense, lexical = ranked(_merged(by_meaning), limit), ranked(_merged(by_words), limit)
     match mode:
         case Mode.DENSE:
             candidates = from_dense(dense)
@@ -147,15 +183,20 @@ def _candidates(request: SearchRequest, mode: Mode, found: Sequence[Found], limi
     return [candidate for candidate in candidates if threshold is None or candidate.score >= threshold]
 
 
-def _merged(legs: Iterable[Mapping[str, float]]) -> dict[PointKey, float]:
-    return {PointKey(point_id, place): score for place, leg in enumerate(legs) for point_id, score in leg.items()}
+def _merged(leg: Sequence[Found]) -> dict[PointKey, float]:
+    return {
+        PointKey(point_id, place): score for place, each in enumerate(leg) for point_id, score in each.scores.items()
+    }
 
 
-def _groups(request: SearchRequest, candidates: Sequence[Candidate], found: Sequence[Found]) -> list[Group]:
+def _groups(
+    request: SearchRequest, candidates: Sequence[Candidate], dense: Sequence[Found], lexical: Sequence[Found]
+) -> list[Group]:
     if not request.chunks_per_document:
         return each_alone(candidates)
 
     def document_of(candidate: Candidate) -> str:
-        return found[candidate.key.collection].documents[candidate.key.point_id]
+        point_id, place = candidate.key
+        return dense[place].documents.get(point_id) or lexical[place].documents[point_id]
 
     return by_document(candidates, document_of, request.chunks_per_document)

@@ -1,7 +1,7 @@
 """A searcher among fakes: a store that holds points in memory, words that are split at spaces, a model of two axes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +12,8 @@ import grpc
 import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import grpc as pb
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from encoder_service.encoder import Encoded, Options, Timing
 from encoder_service.search.chunk_store import ChunkStore
@@ -130,7 +132,7 @@ class FakeQdrant:
         self.kinds: dict[str, str] = {}
         self.collections: dict[str, dict[str, FakePoint]] = {"laws": {}}
         self.checks = 0
-        self.queries: list[models.QueryRequest] = []
+        self.queries: list[pb.QueryPoints] = []
         self.filters: list[models.Filter] = []
         self.facets: list[dict[str, Any]] = []
         self.fault: grpc.StatusCode | None = None
@@ -151,18 +153,27 @@ class FakeQdrant:
         params = SimpleNamespace(sparse_vectors=sparse)
         return SimpleNamespace(config=SimpleNamespace(metadata=metadata, params=params), payload_schema=schema)
 
-    async def query_batch_points(self, collection: str, requests: Sequence[models.QueryRequest]) -> Any:
-        points = self._points(collection)
-        self.queries.extend(requests)
-        return [SimpleNamespace(points=self._best(points, request)) for request in requests]
+    @property
+    def grpc_points(self) -> "FakeQdrant":
+        """The methods of the protocol itself."""
+        return self
 
-    def _best(self, points: Mapping[str, FakePoint], request: models.QueryRequest) -> list[models.ScoredPoint]:
-        scores = {key: _score(point, request.query) for key, point in points.items()}
+    async def Query(self, query: pb.QueryPoints, **options: Any) -> pb.QueryResponse:  # noqa: N802
+        points = self._points(query.collection_name)
+        self.queries.append(query)
+        scores = {key: _score(point, query.query.nearest) for key, point in points.items()}
         best = sorted((key for key in scores if scores[key] is not None), key=lambda key: -cast("float", scores[key]))
-        return [
-            models.ScoredPoint(id=key, version=0, score=cast("float", scores[key]), payload=points[key].payload())
-            for key in best[: request.limit]
-        ]
+        shown = points if query.with_payload.include.fields else {}
+        return pb.QueryResponse(
+            result=[
+                pb.ScoredPoint(
+                    id=pb.PointId(uuid=key),
+                    score=scores[key],
+                    payload=RestToGrpc.convert_payload(shown[key].payload() if key in shown else {}),
+                )
+                for key in best[: query.limit]
+            ]
+        )
 
     async def retrieve(self, collection: str, ids: Sequence[str], **options: Any) -> list[models.Record]:
         points = self._points(collection)
@@ -186,11 +197,11 @@ class FakeQdrant:
         return self.collections[collection]
 
 
-def _score(point: FakePoint, query: Any) -> float | None:
-    if isinstance(query, models.SparseVector):
-        common = set(words_vector(point.text).indices.tolist()) & set(query.indices)
+def _score(point: FakePoint, query: pb.VectorInput) -> float | None:
+    if query.HasField("sparse"):
+        common = set(words_vector(point.text).indices.tolist()) & set(query.sparse.indices)
         return float(len(common)) if common else None
-    return float(np.dot(point.embedding, query) / math.hypot(*point.embedding))
+    return float(np.dot(point.embedding, query.dense.data) / math.hypot(*point.embedding))
 
 
 def _record(key: str, point: FakePoint) -> models.Record:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from qdrant_client import models
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from encoder_service.search.chunk_store import HNSW_EF
 from encoder_service.search.requests import (
@@ -40,14 +41,14 @@ async def test_a_hit_carries_what_the_indexer_stored(bench: Any) -> None:
 class TestModes:
     """By meaning, by word, or both."""
 
-    async def test_both_legs_are_asked_for_at_once(self, bench: Any) -> None:
-        """One request carries both vectors."""
+    async def test_both_legs_are_asked_for(self, bench: Any) -> None:
+        """Each by a request of its own."""
         bench.qdrant.add("a", (0.6, 0.8), "절도")
         answer = await bench.search()
-        dense, lexical = bench.qdrant.queries
-        assert (answer.mode, dense.using, lexical.using) == (Mode.HYBRID, None, "lexical")
-        assert dense.query == pytest.approx([0.6, 0.8])
-        assert (dense.params, lexical.params) == (models.SearchParams(hnsw_ef=HNSW_EF), None)
+        dense, lexical = sorted(bench.qdrant.queries, key=lambda query: query.using)
+        assert (answer.mode, dense.using, lexical.using) == (Mode.HYBRID, "", "lexical")
+        assert dense.query.nearest.dense.data == pytest.approx([0.6, 0.8])
+        assert (dense.params.hnsw_ef, lexical.HasField("params")) == (HNSW_EF, False)
 
     async def test_what_both_legs_have_is_first(self, bench: Any) -> None:
         """Scores of both legs add up: cosine, and a thirtieth of what the words are worth."""
@@ -92,24 +93,50 @@ class TestModes:
         answer = await bench.search("은 는", mode=Mode.LEXICAL)
         assert (answer.mode, answer.hits, bench.qdrant.queries) == (Mode.LEXICAL, [], [])
 
-    async def test_the_words_are_found_while_the_query_is_encoded(
+    async def test_words_are_looked_for_while_the_query_is_encoded(
         self, bench: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The engine is at work before the analyser is asked."""
-        encode, query_vector, is_encoding = bench.models.encoder.encode, bench.korean.query_vector, asyncio.Event()
+        """The engine is at work before the analyser is asked, and still is when Qdrant has the words."""
+        encode, query_vector, ask = bench.models.encoder.encode, bench.korean.query_vector, bench.qdrant.Query
+        is_encoding, is_asked_for_words = asyncio.Event(), asyncio.Event()
 
-        async def told(*given: Any) -> Any:
+        async def slow_encode(*given: Any) -> Any:
             is_encoding.set()
+            await asyncio.wait_for(is_asked_for_words.wait(), 5)
             return await encode(*given)
 
-        async def waiting(text: str) -> Any:
+        async def late_words(text: str) -> Any:
             await asyncio.wait_for(is_encoding.wait(), 5)
             return await query_vector(text)
 
-        monkeypatch.setattr(bench.models.encoder, "encode", told)
-        monkeypatch.setattr(bench.korean, "query_vector", waiting)
+        async def told(query: Any, **given: Any) -> Any:
+            is_asked_for_words.set()
+            return await ask(query, **given)
+
+        monkeypatch.setattr(bench.models.encoder, "encode", slow_encode)
+        monkeypatch.setattr(bench.korean, "query_vector", late_words)
+        monkeypatch.setattr(bench.qdrant, "Query", told)
         bench.qdrant.add("a", (0.6, 0.8), "절도")
         assert await bench.found() == ["a"]
+
+    async def test_a_search_that_fails_leaves_no_work_behind(self, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The engine is not kept busy for an answer that nobody will get."""
+        is_cancelled = asyncio.Event()
+
+        async def endless_encode(*given: Any) -> Any:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                is_cancelled.set()
+
+        async def refuse(*given: Any, **more: Any) -> Any:
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "no")
+
+        monkeypatch.setattr(bench.models.encoder, "encode", endless_encode)
+        monkeypatch.setattr(bench.qdrant, "Query", refuse)
+        with pytest.raises(UnavailableError):
+            await bench.search()
+        await asyncio.wait_for(is_cancelled.wait(), 5)
 
     async def test_the_weight_of_words_decides(self, bench: Any) -> None:
         """Nearly all weight on one leg gives its order."""
@@ -189,7 +216,8 @@ class TestFilters:
         bench.qdrant.kinds = KINDS
         await bench.search(filter=CIVIL)
         condition = models.FieldCondition(key="fields.law", match=models.MatchValue(value="민법"))
-        assert [query.filter for query in bench.qdrant.queries] == [models.Filter(must=[condition])] * 2
+        expected = RestToGrpc.convert_filter(models.Filter(must=[condition]))
+        assert [query.filter for query in bench.qdrant.queries] == [expected] * 2
 
     async def test_a_field_without_index_is_refused_naming_those_that_have_one(self, bench: Any) -> None:
         """Whoever filters learns by what."""
@@ -292,15 +320,15 @@ class TestDocuments:
         bench.qdrant.add("far", (0.0, 1.0))
         answer = await bench.search("", like_ids=("example",))
         assert answer.mode is Mode.DENSE
-        assert bench.qdrant.queries[0].query == pytest.approx([0.995, 0.0995], abs=1e-3)
+        assert bench.qdrant.queries[0].query.nearest.dense.data == pytest.approx([0.995, 0.0995], abs=1e-3)
         excluded = models.FieldCondition(key="document_id", match=models.MatchAny(any=["example"]))
-        assert bench.qdrant.queries[0].filter == models.Filter(must_not=[excluded])
+        assert bench.qdrant.queries[0].filter == RestToGrpc.convert_filter(models.Filter(must_not=[excluded]))
 
     async def test_documents_unlike_an_example(self, bench: Any) -> None:
         """The search moves away from it."""
         bench.qdrant.add("bad", (0.0, 1.0))
         await bench.search("x", unlike_ids=("bad",), mode=Mode.DENSE)
-        x, y = bench.qdrant.queries[0].query
+        x, y = bench.qdrant.queries[0].query.nearest.dense.data
         assert x > 0.9
         assert y < 0
 
