@@ -22,12 +22,12 @@ _TURN_TOKENS = 256
 _BATCH_S = 0.25
 # Below this the matrix products lose efficiency, however slow the model is.
 _LEAST_BATCH_TOKENS = 256
-# Bulk work that queries have kept waiting for so long gets a batch, of this share of its usual tokens.
+# Bulk work that queries have kept waiting for so long gets a batch.
 _PATIENCE_S = 0.5
-_AGED_SHARE = 0.25
-# Where queries have come of late more will come; the batch that they may have to wait for is smaller then.
+# Where queries wait, or have come of late and more will come, batches of bulk work are cut to this share: a query may
+# have to wait for one.
 _OF_LATE_S = 1.0
-_BESIDE_QUERIES_SHARE = 0.75
+_BESIDE_QUERIES_SHARE = 0.2
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02
 
@@ -142,10 +142,8 @@ def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None, share: float
 
 
 def bulk_share(*, has_queries: bool, query_came_s_ago: float) -> float:
-    """The share of its usual tokens that a batch of bulk work gets: least while queries wait, and it goes by age."""
-    if has_queries:
-        return _AGED_SHARE
-    return _BESIDE_QUERIES_SHARE if query_came_s_ago < _OF_LATE_S else 1.0
+    """The share of its usual tokens that a batch of bulk work gets: a small one beside queries."""
+    return _BESIDE_QUERIES_SHARE if has_queries or query_came_s_ago < _OF_LATE_S else 1.0
 
 
 def choose_class(*, has_queries: bool, has_bulk: bool, bulk_waits_s: float) -> Priority | None:
@@ -168,4 +166,4 @@ def expected_wait_s(own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_to
     # A call ends with its batch, which is filled up with what comes while it waits.
     beside = min(tokens_ahead, batch_tokens(max_batch_tokens, pace.tokens_per_s))
     wait_s = (own_tokens + tokens_ahead + beside) * pace.cautious_s_per_token
-    return wait_s * (1 + _AGED_SHARE * _BATCH_S / _PATIENCE_S if has_bulk else 1) + _ANSWER_S
+    return wait_s * (1 + _BESIDE_QUERIES_SHARE * _BATCH_S / _PATIENCE_S if has_bulk else 1) + _ANSWER_S

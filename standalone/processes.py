@@ -25,6 +25,8 @@ _CELERY = (sys.executable, "-m", "celery", "-A", "indexer_worker", "worker")
 _QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 _LOOPBACK = "127.0.0.1"
 _PROBE_TIMEOUT_S = 1.0
+# Searches go first, and so does the encoder: of a product that two cores share, one waits for the other.
+_BULK_NICENESS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class ProcessSpec:
     is_ready: Callable[[], bool]
     # Longest time that its work in hand may take when it is told to stop.
     stop_grace_s: float = 10.0
+    # How far it stands back where the cores are wanted by others: 0 not at all, 19 most.
+    niceness: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ def _encoder(address: str) -> ProcessSpec:
 def _worker() -> ProcessSpec:
     arguments = (*_CELERY, "--hostname", "standalone@%h", "--queues", QUEUE, *_QUIET)
     # A worker is asked nothing; jobs wait in the broker until it takes them.
-    return ProcessSpec("worker", arguments, "", lambda: True)
+    return ProcessSpec("worker", arguments, "", lambda: True, niceness=_BULK_NICENESS)
 
 
 def _online_worker() -> ProcessSpec:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -79,7 +80,7 @@ class _Supervised:
                 env=self._environment,
                 # A group of its own: Ctrl-C reaches the supervisor only, which stops the processes in order.
                 process_group=0,
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_begin, self.spec.niceness),
             )
         with contextlib.suppress(OSError):
             _log.info("process.started", name=self.spec.name, pid=self.pid)
@@ -221,7 +222,8 @@ def _only_supervisor(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _die_with_parent() -> None:
-    """Have the kernel end this process when the supervisor dies, however it dies; Linux has a call for it."""
-    if sys.platform == "linux":
+def _begin(niceness: int) -> None:
+    """Leave others the first go, and have the kernel end this process when the supervisor dies, however it dies."""
+    os.nice(niceness)
+    if sys.platform == "linux":  # which has a call for it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -153,6 +153,14 @@ def indexed_command() -> list[str]:
     return [sys.executable, "-c", "from kosearch.cli import main; main()"]
 
 
+def test_bulk_work_stands_back(stack: RunningStack) -> None:
+    """Where the cores are wanted by others; whatever answers somebody does not."""
+    standing_back = {name: psutil.Process(stack.pid(name)).nice() for name in ("encoder", "store", "online", "worker")}
+    of_all = psutil.Process().nice()
+    expected = {"encoder": of_all, "store": of_all, "online": of_all, "worker": min(19, of_all + 10)}
+    assert standing_back == expected
+
+
 def test_nothing_is_left_after_down(tmp_path: Path) -> None:
     """`kosearch down` ends every process of the stack; `status` then says so with exit code 1."""
     with running_stack(tmp_path / "data") as stack:
