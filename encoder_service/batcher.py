@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.engines.engine import Answers, TokenIds
 from encoder_service.pace import Pace
 from encoder_service.scheduling import (
     Client,
@@ -37,7 +37,7 @@ class Call:
     token_ids: Sequence[TokenIds]
     priority: Priority
     client: str
-    embeddings: Embeddings  # filled batch by batch
+    answers: Answers  # filled batch by batch
     done: "asyncio.Future[None]"
     arrived: float
     lengths: list[int] = field(init=False)
@@ -59,9 +59,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Embeddings of shape (texts, dim) and the seconds that the call waited and that its batches took."""
+    """The engine's answers and the seconds that the call waited and that its batches took."""
 
-    embeddings: Embeddings
+    answers: Answers
     queue_s: float
     encode_s: float
 
@@ -128,13 +128,16 @@ class Batcher:
 
     def __init__(
         self,
-        dim: int,
+        dim: int | None,
         max_batch_tokens: int,
         max_queued_tokens: int,
         work: threading.Condition,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Make a batcher whose engines wait for `work`. `clock` counts seconds."""
+        """Make a batcher whose engines wait for `work`. `clock` counts seconds.
+
+        dim: numbers in an embedding; None for engines that answer `ByToken`
+        """
         self._dim = dim
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
@@ -204,7 +207,7 @@ class Batcher:
         client: str = "",
         deadline_s: float | None = None,
     ) -> Encoding:
-        """Wait for the embeddings of at least one text, shape (len(token_ids), dim), in the order given.
+        """Wait for the answers to at least one text, in the order given.
 
         Raises OverloadedError at once when there is no room or no time, UnavailableError when the batcher stops, and
         the engine's own error when a batch with texts of this call fails. A cancelled caller is dropped from the queue.
@@ -213,7 +216,7 @@ class Batcher:
             token_ids,
             priority,
             client,
-            np.empty((len(token_ids), self._dim), np.float32),
+            self._room_for(len(token_ids)),
             asyncio.get_running_loop().create_future(),
             self._clock(),
         )
@@ -228,7 +231,10 @@ class Batcher:
         finally:
             with self._work:
                 self._queues[priority].leave(call)
-        return Encoding(call.embeddings, (call.started or call.arrived) - call.arrived, call.encode_s)
+        return Encoding(call.answers, (call.started or call.arrived) - call.arrived, call.encode_s)
+
+    def _room_for(self, texts: int) -> Answers:
+        return np.empty(texts, np.object_) if self._dim is None else np.empty((texts, self._dim), np.float32)
 
     # What follows is called by the engines' threads, `take` and `finish` while they hold `work`.
 
@@ -276,12 +282,12 @@ class Batcher:
         return min(max(self.queued_tokens / 2 / rate, least), most)
 
 
-def hand_out(batch: Batch, embeddings: Embeddings, elapsed_s: float) -> None:
-    """Give the callers of a batch their rows of `embeddings` (texts, dim), in its order. In the event loop."""
+def hand_out(batch: Batch, answers: Answers, elapsed_s: float) -> None:
+    """Give the callers of a batch their share of `answers`, in its order. In the event loop."""
     given = 0
     for part in batch:
         call, texts = part.call, part.stop - part.start
-        call.embeddings[part.start : part.stop] = embeddings[given : given + texts]
+        call.answers[part.start : part.stop] = answers[given : given + texts]
         given += texts
         call.missing -= texts
         call.encode_s += elapsed_s

@@ -12,7 +12,7 @@ from opentelemetry.trace import Tracer
 
 from encoder_service.batcher import Batcher
 from encoder_service.embedding_types import leading
-from encoder_service.engines.engine import Embeddings
+from encoder_service.engines.engine import Embeddings, TokenEmbeddings
 from encoder_service.scheduling import Priority
 from encoder_service.text_reader import Role, TextReader
 from encoder_service.token_forecast import TokenForecast
@@ -61,10 +61,15 @@ class Encoded:
 class Encoder:
     """Tokenises in threads of its own, then waits for the batches."""
 
-    def __init__(self, reader: TextReader, batcher: Batcher, tracer: Tracer | None = None) -> None:
-        """Make an encoder; `tracer` makes spans of the parts of a call."""
+    def __init__(self, reader: TextReader, batcher: Batcher, by_token: Batcher, tracer: Tracer | None = None) -> None:
+        """Make an encoder.
+
+        batcher, by_token: what waits for an embedding a text, and for one a token
+        tracer: makes spans of the parts of a call
+        """
         self._reader = reader
         self._batcher = batcher
+        self._by_token = by_token
         self._tracer = tracer
         self._forecast = TokenForecast(reader.max_tokens)
         self._calls = 0
@@ -89,6 +94,19 @@ class Encoder:
             tokenise_s = time.perf_counter() - started
             deadline_s = None if options.deadline_s is None else options.deadline_s - tokenise_s
             return await self._encode(tokenised, options, deadline_s, tokenise_s)
+
+    async def encode_tokens(self, texts: Sequence[str], options: Options = DEFAULT_OPTIONS) -> list[TokenEmbeddings]:
+        """Encode each token of texts: unit rows of shape (tokens, dim) per text, special tokens included.
+
+        What is longer than the model reads is cut. Raises as `encode`.
+        """
+        with self._counted():
+            self._reader.check_count(texts)
+            tokenised = await self._reader.read(texts, sum(map(len, texts)), options.role, LongText.TRUNCATE)
+            encoding = await self._by_token.encode(
+                tokenised.token_ids, options.priority, options.client, options.deadline_s
+            )
+        return list(encoding.answers)
 
     async def encode_tokenised(self, tokenised: TokenisedTexts, options: Options, tokenise_s: float) -> Encoded:
         """Encode texts that somebody has tokenised for this model, else as `encode`.
@@ -118,7 +136,7 @@ class Encoder:
     ) -> Encoded:
         started_ns = time.time_ns() - int(tokenise_s * 1e9)
         encoding = await self._batcher.encode(tokenised.token_ids, options.priority, options.client, deadline_s)
-        embeddings = leading(_of_texts(encoding.embeddings, tokenised), options.dimensions)
+        embeddings = leading(_of_texts(encoding.answers, tokenised), options.dimensions)
         timing = Timing(tokenise_s, encoding.queue_s, encoding.encode_s)
         if self._tracer is not None:
             _add_spans(self._tracer, started_ns, timing)

@@ -19,7 +19,7 @@ import numpy as np
 import structlog
 
 from encoder_service.batcher import Batch, Batcher, fail, hand_out
-from encoder_service.engines.engine import AsyncEngine, Embeddings, Engine, TokenIds
+from encoder_service.engines.engine import Answers, AsyncEngine, BatchEngine, TokenIds
 from kosearch.errors import ModelError
 
 # One batch that runs and one behind it; a third would only make queries wait.
@@ -34,13 +34,13 @@ T = TypeVar("T")
 class _Lane:
     """A model's queue and the engine that serves it.
 
-    submit: begins a batch; what it returns waits for the embeddings
+    submit: begins a batch; what it returns waits for the answers
     max_running: batches that the engine may have at the same time
     replicas: engines of this model on all threads
     """
 
     batcher: Batcher
-    submit: Callable[[Sequence[TokenIds]], Callable[[], Embeddings]]
+    submit: Callable[[Sequence[TokenIds]], Callable[[], Answers]]
     max_running: int
     report: Callable[[Batch, float, bool], None]
     replicas: int
@@ -48,12 +48,12 @@ class _Lane:
 
 @dataclass(slots=True)
 class _Running:
-    """A batch on its way. `wait`: what gives its embeddings, or the error that kept it from beginning."""
+    """A batch on its way. `wait`: what gives its answers, or the error that kept it from beginning."""
 
     lane: _Lane
     batch: Batch
     started: float
-    wait: Callable[[], Embeddings] | Exception | None = None
+    wait: Callable[[], Answers] | Exception | None = None
 
 
 class EngineThread:
@@ -94,7 +94,7 @@ class EngineThread:
     def add(
         self,
         batcher: Batcher,
-        engine: Engine,
+        engine: BatchEngine,
         report: Callable[[Batch, float, bool], None] = lambda *_: None,
         replicas: int = 1,
     ) -> None:
@@ -193,9 +193,9 @@ def _attempt(act: Callable[[], T], texts: int) -> T | Exception:
         return error
 
 
-def _finite(wait: Callable[[], Embeddings]) -> Embeddings:
-    """The embeddings of a batch, all of them numbers."""
-    embeddings = wait()
-    if not np.isfinite(embeddings).all():
+def _finite(wait: Callable[[], Answers]) -> Answers:
+    """The answers to a batch, all of them numbers."""
+    answers = wait()
+    if not all(np.isfinite(answer).all() for answer in answers):
         raise ModelError("embeddings hold numbers that are none; the model's weights are damaged, export it again")
-    return embeddings
+    return answers

@@ -17,7 +17,7 @@ from encoder_service.batcher import Batch, Batcher
 from encoder_service.embedding_types import int8_scale
 from encoder_service.encoder import Encoder
 from encoder_service.engine_thread import EngineThread
-from encoder_service.engines.engine import Engine
+from encoder_service.engines.engine import ByToken, Engine
 from encoder_service.metrics import Metrics
 from encoder_service.scheduling import Priority
 from encoder_service.text_reader import TextReader, prompts_of
@@ -39,11 +39,15 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that answers. `golden`: the embeddings of its golden texts, shape (texts, dim)."""
+    """A model that answers.
+
+    batchers: what waits for an embedding a text, and for one a token
+    golden: the embeddings of its golden texts, shape (texts, dim)
+    """
 
     directory: ModelDirectory
     encoder: Encoder
-    batcher: Batcher
+    batchers: tuple[Batcher, Batcher]
     golden_texts: list[str]
     golden: NDArray[np.float32]
     _int8_scales: dict[int, float] = field(default_factory=dict)
@@ -109,15 +113,17 @@ class ModelRegistry:
         directory = loaded.directory
         if directory.name in self._served:
             raise ConflictError(f"the service has a model {directory.name!r} already; unload it first")
-        batcher = Batcher(directory.dim, self._max_batch_tokens, self._max_queued_tokens, self._work)
+        limits = (self._max_batch_tokens, self._max_queued_tokens, self._work)
+        batcher, by_token = Batcher(directory.dim, *limits), Batcher(None, *limits)
         reader = TextReader(loaded.tokeniser, self._tokeniser_threads, self._max_texts, prompts_of(directory))
-        encoder = Encoder(reader, batcher, self._tracer)
-        served = ServedModel(directory, encoder, batcher, *directory.golden())
+        encoder = Encoder(reader, batcher, by_token, self._tracer)
+        served = ServedModel(directory, encoder, (batcher, by_token), *directory.golden())
         report = partial(_report, self._metrics, directory.name)
         for thread, engine in zip(self._threads, loaded.engines, strict=True):
             thread.add(batcher, engine, report, replicas=len(self._threads))
+            thread.add(by_token, ByToken(engine), report, replicas=len(self._threads))
         for priority in Priority:
-            tokens = partial(batcher.queued_tokens_of, priority)
+            tokens = partial(_queued_tokens, served.batchers, priority)
             self._metrics.watch_queue(directory.name, priority.name.lower(), tokens)
         self._served[directory.name] = served
         self._default = self._default or directory.name
@@ -145,14 +151,20 @@ class ModelRegistry:
             del self._served[served.directory.name]
             await served.encoder.until_idle()
             for thread in self._threads:
-                await asyncio.to_thread(thread.remove, served.batcher)
+                for batcher in served.batchers:
+                    await asyncio.to_thread(thread.remove, batcher)
             self._metrics.forget_model(served.directory.name)
         _log.info("model.unloaded", model=name)
 
     def stop(self) -> None:
         """Refuse all that waits."""
         for served in self._served.values():
-            served.batcher.stop()
+            for batcher in served.batchers:
+                batcher.stop()
+
+
+def _queued_tokens(batchers: Sequence[Batcher], priority: Priority) -> int:
+    return sum(batcher.queued_tokens_of(priority) for batcher in batchers)
 
 
 def _report(metrics: Metrics, model: str, batch: Batch, elapsed_s: float, has_failed: bool) -> None:

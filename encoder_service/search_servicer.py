@@ -93,6 +93,7 @@ def _request(message: search_pb2.SearchRequest) -> domain.SearchRequest:
         like_ids=tuple(message.like_ids),
         unlike_ids=tuple(message.unlike_ids),
         more_collections=tuple(message.more_collections),
+        rerank=domain.Rerank(message.rerank.candidates) if message.HasField("rerank") else None,
     )
 
 
@@ -197,6 +198,7 @@ def _explanation_message(explanation: domain.Explanation) -> search_pb2.Explanat
         dense_score=dense.score if dense else None,
         lexical_rank=lexical.rank if lexical else None,
         lexical_score=lexical.score if lexical else None,
+        likeness=explanation.likeness,
         matched_terms=[search_pb2.MatchedTerm(term=term, count=count) for term, count in explanation.matched_terms],
     )
 

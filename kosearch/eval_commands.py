@@ -30,9 +30,9 @@ from kosearch.evaluation.report import (
 )
 from kosearch.evaluation.retrieval import evaluate_retrieval
 from kosearch.evaluation.robustness import damage_all, evaluate_robustness
-from kosearch.evaluation.searching import ClientSearch
+from kosearch.evaluation.searching import ClientSearch, Way
 from kosearch.evaluation.trec_files import JudgedQueries, JudgedQuery, read_judged_queries, read_queries
-from kosearch.search_client import AS_TYPED, SearchMode
+from kosearch.search_client import AS_TYPED
 from kosearch.settings import Settings, load_settings
 from kosearch.sts_metrics import read_sts_pairs, sts_metrics
 
@@ -53,11 +53,12 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _Mode(StrEnum):
-    """`SearchMode` for typer, which takes no lists of literals."""
+    """`Way` for typer, which takes no lists of literals."""
 
     DENSE = "dense"
     LEXICAL = "lexical"
     HYBRID = "hybrid"
+    RERANKED = "reranked"
 
 
 _CollectionName = Annotated[str, typer.Option("--collection", help="컬렉션 이름 / name of the collection")]
@@ -235,7 +236,7 @@ def quantisation(
         print_quantisation(report, _out)
 
 
-def _modes(chosen: list[_Mode] | None, client: Client, collection: str) -> list[SearchMode]:
+def _modes(chosen: list[_Mode] | None, client: Client, collection: str) -> list[Way]:
     """Return the modes to compare, none twice; without a choice, the one that the service takes by itself."""
     if not chosen:
         return [client.search_page(_ANY_QUERY, collection, 1).mode]

@@ -52,6 +52,7 @@ class SearchOptions:
     """How to search.
 
     mode: None is hybrid where the collection has words, else dense
+    rerank: so many of the best candidates are compared once more, token by token; 0: as the service sees fit; None: not
     threshold: hits of a lower score are left out
     chunks_per_document: at most so many of a document, `top_k` then counts documents; 0: chunks as they come
     highlights, explains: the hits tell where the words of the query stand, and how they came by their scores
@@ -63,6 +64,7 @@ class SearchOptions:
 
     mode: SearchMode | None = None
     fusion: Fusion | None = None
+    rerank: int | None = None
     threshold: float | None = None
     chunks_per_document: int = 0
     highlights: bool = False
@@ -99,12 +101,16 @@ class MatchedTerm:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a hit came by its score: rank from 1 and score in each leg, None where the leg does not have it."""
+    """How a hit came by its score: rank from 1 and score in each leg, None where the leg does not have it.
+
+    likeness: 0 to 1, of the tokens of query and hit; None where it was not reranked
+    """
 
     dense_rank: int | None
     dense_score: float | None
     lexical_rank: int | None
     lexical_score: float | None
+    likeness: float | None
     matched_terms: tuple[MatchedTerm, ...]
 
 
@@ -112,7 +118,8 @@ class Explanation:
 class Hit:
     """A chunk that answers a query.
 
-    score: by meaning the cosine similarity, -1 to 1; by words BM25; else what the fusion makes of both
+    score: by meaning the cosine similarity, -1 to 1; by words BM25; else what the fusion makes of both; more where it
+        was reranked
     """
 
     id: str
@@ -165,6 +172,7 @@ def search_request(
             filter=_filter(conditions),
             mode=_MODES[options.mode],
             fusion=_fusion(options.fusion) if options.fusion else None,
+            rerank=None if options.rerank is None else search_pb2.Rerank(candidates=options.rerank),
             score_threshold=options.threshold,
             chunks_per_document=options.chunks_per_document,
             with_highlights=options.highlights,
@@ -251,5 +259,6 @@ def _explanation(told: search_pb2.Explanation) -> Explanation:
         dense_score=told.dense_score if told.HasField("dense_score") else None,
         lexical_rank=told.lexical_rank if told.HasField("lexical_rank") else None,
         lexical_score=told.lexical_score if told.HasField("lexical_score") else None,
+        likeness=told.likeness if told.HasField("likeness") else None,
         matched_terms=tuple(MatchedTerm(each.term, each.count) for each in told.matched_terms),
     )

@@ -82,6 +82,9 @@ def search(
     lexical_weight: Annotated[
         float, typer.Option(min=0, max=1, help="낱말의 비중 / weight of words in hybrid (default: the service's)")
     ] = 0,
+    reranks: Annotated[
+        bool, typer.Option("--rerank", help="토큰마다 다시 견줌 / compare the best once more, by token")
+    ] = False,
     threshold: Annotated[float | None, typer.Option(help="이 점수부터 / leave out hits of a lower score")] = None,
     keeps_query: Annotated[
         bool, typer.Option("--no-reading", help="질의를 친 그대로 / search for the query as it was typed")
@@ -98,6 +101,7 @@ def search(
     options = SearchOptions(
         mode=mode,
         fusion=Fusion(fusion, lexical_weight) if fusion or lexical_weight else None,
+        rerank=0 if reranks else None,
         threshold=threshold,
         chunks_per_document=per_document,
         highlights=shows_highlights,
@@ -198,6 +202,7 @@ def _explained(explanation: Explanation) -> str:
         f"낱말 / words #{explanation.lexical_rank} ({explanation.lexical_score:.2f})"
         if explanation.lexical_rank
         else "",
+        "" if explanation.likeness is None else f"토큰 / tokens ({explanation.likeness:.4f})",
         ", ".join(f"{each.term} x{each.count}" for each in explanation.matched_terms),
     ]
     return " · ".join(filter(None, legs))

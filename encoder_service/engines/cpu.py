@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.engines.engine import Embeddings, TokenEmbeddings, TokenIds
 from encoder_service.engines.openvino_runtime import compile_float, has_bf16
 from encoder_service.engines.packing import PackedRows, Run, choose_packing, lay_out, split_by_length
 from encoder_service.engines.sentence_bert import read_sentence_bert
@@ -67,10 +67,23 @@ class CpuEngine:
             embeddings[part] = self._encode_together([token_ids[text] for text in part])
         return embeddings
 
+    def encode_tokens(self, token_ids: Sequence[TokenIds]) -> list[TokenEmbeddings]:
+        """Encode texts as `encode`, with a unit row for each of their tokens: per text shape (tokens, dim)."""
+        of_texts: list[TokenEmbeddings] = [np.empty(0, np.float32)] * len(token_ids)
+        for part in split_by_length([len(ids) for ids in token_ids]):
+            hidden, rows = self._hidden([token_ids[text] for text in part])
+            for text, offset, length in zip(part, rows.offsets, rows.lengths, strict=True):
+                of_texts[text] = _unit_rows(hidden[offset : offset + length].copy())
+        return of_texts
+
     def _encode_together(self, token_ids: Sequence[TokenIds]) -> Embeddings:
-        rows = lay_out(token_ids, choose_packing([len(ids) for ids in token_ids]))
-        hidden = self._run(rows).reshape(-1, self._dim)  # (rows * row_tokens, dim)
+        hidden, rows = self._hidden(token_ids)
         return _unit_rows(hidden[rows.offsets] if self._pooling is Pooling.CLS else _mean_of_texts(hidden, rows))
+
+    def _hidden(self, token_ids: Sequence[TokenIds]) -> tuple[NDArray[np.float32], PackedRows]:
+        """Hidden states, shape (rows * row_tokens, dim), good until the next call, and where each text has its own."""
+        rows = lay_out(token_ids, choose_packing([len(ids) for ids in token_ids]))
+        return self._run(rows).reshape(-1, self._dim), rows
 
     def _warm_up(self, max_tokens: int) -> None:
         """Meet the shapes of single short texts before the first caller does."""

@@ -72,6 +72,18 @@ class CudaPipeline:
                 slot.copied_out.record()
         return partial(self._wait, slot, exact.texts)
 
+    def encode_tokens(self, token_ids: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Encode texts at once, kernel by kernel. Returns a unit row for each token, (tokens, dim)."""
+        shape = shape_of(token_ids)
+        host_inputs = np.empty(shape.size, np.int32)
+        lay_out(token_ids, shape, host_inputs)
+        # All on one stream, the one of the batches that were submitted before: so it runs behind them.
+        with torch.inference_mode(), torch.cuda.stream(self._computing):
+            inputs = torch.from_numpy(host_inputs).to(self._bert.device)
+            rows = self._bert.embed_tokens(inputs, shape, self._attend(shape, inputs, host_inputs))
+            answer: NDArray[np.float32] = rows.cpu().numpy()
+        return answer
+
     def _wait(self, slot: "_Slot", texts: int) -> Embeddings:
         slot.copied_out.synchronize()
         embeddings: Embeddings = slot.host_embeddings[:texts].numpy().copy()

@@ -103,12 +103,21 @@ class TorchBert:
 
         Returns float32, (shape.texts, dim), rows of length 1; that of an empty text means nothing.
         """
-        token_ids, position_ids, bounds = (inputs[part] for part in shape.parts)
+        _, _, bounds = shape.parts
+        return _unit_rows(self._pool(self._hidden(inputs, shape, attend), inputs[bounds]))
+
+    def embed_tokens(self, inputs: Tensor, shape: BatchShape, attend: Attend) -> Tensor:
+        """The same for each token: float32, (shape.tokens, dim), rows of length 1."""
+        return _unit_rows(self._hidden(inputs, shape, attend).float())
+
+    def _hidden(self, inputs: Tensor, shape: BatchShape, attend: Attend) -> Tensor:
+        """The last hidden states, (shape.tokens, dim)."""
+        token_ids, position_ids, _ = (inputs[part] for part in shape.parts)
         hidden = functional.embedding(token_ids, self._words) + functional.embedding(position_ids, self._positions)
         hidden = self._norm(hidden)  # (tokens, dim)
         for layer in self._layers:
             hidden = self._run_layer(layer, hidden, attend)
-        return functional.normalize(self._pool(hidden, bounds), dim=1, eps=1e-12)
+        return hidden
 
     def _run_layer(self, layer: _Layer, hidden: Tensor, attend: Attend) -> Tensor:
         qkv = layer.qkv(hidden).view(len(hidden), 3, self.heads, -1)  # (tokens, 3, heads, head_dim)
@@ -124,6 +133,10 @@ class TorchBert:
             return hidden[bounds[:-1].clamp(max=len(hidden) - 1)].float()
         # `unsafe` leaves out a check of the bounds for which the host would wait for the GPU.
         return torch.segment_reduce(hidden.float(), "mean", offsets=bounds, axis=0, unsafe=True, initial=0)
+
+
+def _unit_rows(rows: Tensor) -> Tensor:
+    return functional.normalize(rows, dim=1, eps=1e-12)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,16 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from encoder_service.engines.bert_weights import BertWeights
 from encoder_service.engines.cuda_pipeline import CudaPipeline
-from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.engines.engine import Embeddings, TokenEmbeddings, TokenIds
 from encoder_service.engines.fused_kernels import load_fused_kernels
-from encoder_service.engines.ragged import graph_shapes, lay_out, shape_of
+from encoder_service.engines.ragged import BatchShape, graph_shapes, lay_out, shape_of
 from encoder_service.engines.sentence_bert import read_sentence_bert
-from encoder_service.engines.torch_attention import GroupedAttention
+from encoder_service.engines.torch_attention import Attend, GroupedAttention
 from encoder_service.engines.torch_bert import PLAIN_KERNELS, TorchBert
 from kosearch.architecture import Architecture
 from kosearch.errors import ModelError
@@ -113,15 +115,32 @@ class TorchEngine:
         embeddings = self._encode_on_host(token_ids)
         return lambda: embeddings
 
+    def encode_tokens(self, token_ids: Sequence[TokenIds]) -> list[TokenEmbeddings]:
+        """Encode texts as `encode`, with a unit row for each of their tokens: per text shape (tokens, dim).
+
+        There is no graph for it, and no overlap: whoever asks has a few texts, once a search.
+        """
+        if self._pipeline is not None:
+            rows = self._pipeline.encode_tokens(token_ids)
+        else:
+            rows = self._on_host(token_ids, self._bert.embed_tokens)
+        ends = np.cumsum([len(ids) for ids in token_ids])
+        return np.split(rows, ends[:-1])
+
     def _encode_on_host(self, token_ids: Sequence[TokenIds]) -> Embeddings:
+        return self._on_host(token_ids, self._bert.embed)
+
+    def _on_host(
+        self, token_ids: Sequence[TokenIds], embed: Callable[[Tensor, BatchShape, Attend], Tensor]
+    ) -> NDArray[np.float32]:
         shape = shape_of(token_ids)
         inputs = np.empty(shape.size, np.int32)
         lay_out(token_ids, shape, inputs)
         _, _, bounds = shape.parts
         with torch.inference_mode():
             attend = GroupedAttention(inputs[bounds], self._bert.device)
-            embeddings: Embeddings = self._bert.embed(torch.from_numpy(inputs), shape, attend).numpy()
-        return embeddings
+            rows: NDArray[np.float32] = embed(torch.from_numpy(inputs), shape, attend).numpy()
+        return rows
 
 
 def _choose_precision(device: torch.device, wanted: Literal["f32", "bf16"]) -> Precision:

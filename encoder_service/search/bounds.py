@@ -1,7 +1,7 @@
 """What a search may ask for: numbers within bounds, a query that is one."""
 
 from encoder_service.search.filtering import check_filter
-from encoder_service.search.requests import Fusion, SearchRequest
+from encoder_service.search.requests import Fusion, Rerank, SearchRequest
 from kosearch.errors import InvalidRequestError
 from kosearch.text import normalise
 
@@ -14,6 +14,8 @@ _DEFAULT_TOP_K = 10
 _MAX_TOP_K = 1000
 _MAX_CHUNKS_PER_DOCUMENT = 10
 _MAX_RRF_K = 1000
+_MAX_RERANKED = 200
+_RERANKED = 20
 _MAX_EXAMPLES = 16
 _MAX_MORE_COLLECTIONS = 15
 _DEFAULT_VALUES = 20
@@ -27,6 +29,8 @@ def check_request(request: SearchRequest) -> None:
     _check_query(request)
     _check_fusion(request.fusion)
     check_filter(request.filter)
+    if request.rerank is not None:
+        _check_rerank(request, request.rerank)
     if request.score_threshold is not None and request.score_threshold != request.score_threshold:
         raise InvalidRequestError("score_threshold is not a number; leave it out to get all hits")
     if not 0 <= request.diversity <= 1:
@@ -63,12 +67,20 @@ def wanted_values(limit: int) -> int:
     return limit or _DEFAULT_VALUES
 
 
+def reranked_candidates(request: SearchRequest) -> int:
+    """Return how many of the best candidates are compared with the query once more: those that may be shown."""
+    if request.rerank is None:
+        return 0
+    return request.rerank.candidates or min(_MAX_RERANKED, max(_RERANKED, wanted_hits(request)))
+
+
 def leg_length(request: SearchRequest, *, is_fused: bool) -> int:
     """Return how many candidates each leg is asked for.
 
     The order of a fused list depends on it, so that pages do not change it; that of a single leg does not.
     """
     wanted = wanted_hits(request) * (_CANDIDATES_A_DOCUMENT if request.chunks_per_document else 1)
+    wanted = max(wanted, reranked_candidates(request))
     if is_fused or request.diversity:
         return min(MAX_LEG, max(wanted, request.fusion.candidates))
     return MAX_LEG if request.is_paged else min(MAX_LEG, wanted)
@@ -85,6 +97,17 @@ def _check_query(request: SearchRequest) -> None:
     if not length and not request.like_ids:
         raise InvalidRequestError(
             "the query is empty; search for a word or a sentence, or name documents to search like"
+        )
+
+
+def _check_rerank(request: SearchRequest, rerank: Rerank) -> None:
+    if not 0 <= rerank.candidates <= _MAX_RERANKED:
+        raise InvalidRequestError(
+            f"rerank.candidates is {rerank.candidates:,}; compare 1 to {_MAX_RERANKED} once more, or 0 for the default"
+        )
+    if not request.query.strip():
+        raise InvalidRequestError(
+            "reranking compares chunks with the words of a query, and there is none; ask a query, or leave rerank out"
         )
 
 

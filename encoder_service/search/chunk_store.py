@@ -94,6 +94,14 @@ class ChunkStore:
             records = await asyncio.gather(*(self._records(collection, part, wanted) for part in parts))
         return {str(record.id): _stored_chunk(record) for part in records for record in part}
 
+    async def encoded_texts(self, collection: str, point_ids: Sequence[str]) -> dict[str, str]:
+        """Return by point id what a model is to read of chunks: their texts under their titles."""
+        payload = [PAYLOAD_TITLE, PAYLOAD_TEXT]
+        with self._call(collection):
+            records = await self._client.retrieve(collection, list(point_ids), with_payload=payload)
+        chunks = {str(record.id): _stored_chunk(record) for record in records}
+        return {point_id: f"{chunk.title} {chunk.text}".strip() for point_id, chunk in chunks.items()}
+
     async def embeddings(self, collection: str, point_ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Return the embeddings of points by their id."""
         with self._call(collection):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoder_service.encoder import Options
-from encoder_service.search.bounds import leg_length
+from encoder_service.search.bounds import leg_length, reranked_candidates
 from encoder_service.search.chunk_store import ChunkStore, Found
 from encoder_service.search.diversity import diverse_order
 from encoder_service.search.examples import CHUNKS_OF_EXAMPLE, embedding_like
@@ -18,6 +18,7 @@ from encoder_service.search.grouping import Group, by_collection, by_document, e
 from encoder_service.search.paging import MAX_CANDIDATES
 from encoder_service.search.ports import Korean, QueryEncoder, QueryModels, ReadQuery
 from encoder_service.search.requests import Mode, SearchRequest
+from encoder_service.search.reranking import likeness, reranked
 from encoder_service.search.scope import SearchedCollection, mode_of
 from encoder_service.text_reader import Role
 from kosearch.errors import ConflictError, NotFoundError
@@ -26,6 +27,7 @@ from kosearch.sparse_vectors import SparseVector
 T = TypeVar("T")
 
 _QUERY = Options(role=Role.QUERY)
+_DOCUMENT = Options(role=Role.DOCUMENT)
 
 
 class Finder:
@@ -51,6 +53,9 @@ class Finder:
                 self._by_meaning(request, searched, embedding, limit), self._by_words(request, searched, words, limit)
             )
         candidates = _candidates(request, mode, dense, lexical, limit)[:MAX_CANDIDATES]
+        if request.rerank:
+            candidates = await self._rerank(request, searched, read.text, candidates, mode)
+        candidates = _above(request.score_threshold, candidates)
         return _groups(request, await self._spread(request, searched, candidates), dense, lexical), mode
 
     async def _by_meaning(
@@ -136,6 +141,30 @@ class Finder:
             )
         return examples
 
+    async def _rerank(
+        self,
+        request: SearchRequest,
+        searched: Sequence[SearchedCollection],
+        query: str,
+        candidates: list[Candidate],
+        mode: Mode,
+    ) -> list[Candidate]:
+        """Compare the best with the query once more. What was deleted since it was found stays behind."""
+        best = candidates[: reranked_candidates(request)]
+        encoder = self._encoder_of(searched[0])
+        texts: dict[PointKey, str] = {}
+        for place, point_ids in by_collection(best).items():
+            found = await self._store.encoded_texts(searched[place].name, point_ids)
+            texts |= {PointKey(point_id, place): text for point_id, text in found.items() if text}
+        if not texts:
+            return candidates
+        (asked,), chunks = await asyncio.gather(
+            encoder.encode_tokens([query], _QUERY), encoder.encode_tokens(list(texts.values()), _DOCUMENT)
+        )
+        # Two hundred candidates take 50 ms.
+        likenesses = await asyncio.to_thread(lambda: [likeness(asked, chunk) for chunk in chunks])
+        return reranked(candidates, dict(zip(texts, likenesses, strict=True)), mode)
+
     async def _spread(
         self, request: SearchRequest, searched: Sequence[SearchedCollection], candidates: list[Candidate]
     ) -> list[Candidate]:
@@ -174,12 +203,14 @@ def _candidates(
     dense, lexical = ranked(_merged(by_meaning), limit), ranked(_merged(by_words), limit)
     match mode:
         case Mode.DENSE:
-            candidates = from_dense(dense)
+            return from_dense(dense)
         case Mode.LEXICAL:
-            candidates = from_lexical(lexical)
+            return from_lexical(lexical)
         case Mode.HYBRID:
-            candidates = fuse(dense, lexical, request.fusion)
-    threshold = request.score_threshold
+            return fuse(dense, lexical, request.fusion)
+
+
+def _above(threshold: float | None, candidates: list[Candidate]) -> list[Candidate]:
     return [candidate for candidate in candidates if threshold is None or candidate.score >= threshold]
 
 

@@ -17,12 +17,13 @@ class PointKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chunk that may become a hit, its score, and where each leg has it."""
+    """A chunk that may become a hit, its score, where each leg has it, and how like the query it is token by token."""
 
     key: PointKey
     score: float
     dense: Place | None = None
     lexical: Place | None = None
+    likeness: float | None = None
 
 
 Leg = Mapping[PointKey, Place]

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from math import isnan, nan
 from uuid import UUID
 
 from encoder_service.search.fusion import Candidate, PointKey
@@ -20,12 +21,13 @@ from kosearch.errors import InvalidRequestError
 
 MAX_CANDIDATES = 1000
 
-_VERSION = 1
+_VERSION = 2
 # Version, checksum of all that follows, digest of the search.
 _HEAD = struct.Struct("<B8s16s")
 _LENGTHS = struct.Struct("<BH")  # mode, candidates
-# Point, collection, whether it begins a group, score, ranks and scores of both legs (rank 0: not in that leg).
-_CANDIDATE = struct.Struct("<16sB?fHfHf")
+# Point, collection, whether it begins a group, score, ranks and scores of both legs (rank 0: not in that leg), likeness
+# (NaN: not reranked).
+_CANDIDATE = struct.Struct("<16sB?fHfHff")
 _MODES = tuple(Mode)
 _MAX_BODY_BYTES = _LENGTHS.size + MAX_CANDIDATES * _CANDIDATE.size
 _MAX_TOKEN_CHARACTERS = 100_000
@@ -119,17 +121,21 @@ def _packed(candidate: Candidate, *, is_first: bool) -> bytes:
         dense.score,
         lexical.rank,
         lexical.score,
+        nan if candidate.likeness is None else candidate.likeness,
     )
 
 
-def _grouped(rows: Sequence[tuple[bytes, int, bool, float, int, float, int, float]], collections: int) -> list[Group]:
+def _grouped(
+    rows: Sequence[tuple[bytes, int, bool, float, int, float, int, float, float]], collections: int
+) -> list[Group]:
     groups: list[list[Candidate]] = []
-    for point, collection, is_first, score, dense_rank, dense_score, lexical_rank, lexical_score in rows:
+    for point, collection, is_first, score, dense_rank, dense_score, lexical_rank, lexical_score, likeness in rows:
         if collection >= collections:
             raise _damaged()
         dense = Place(dense_rank, dense_score) if dense_rank else None
         lexical = Place(lexical_rank, lexical_score) if lexical_rank else None
         if is_first or not groups:
             groups.append([])
-        groups[-1].append(Candidate(PointKey(str(UUID(bytes=point)), collection), score, dense, lexical))
+        key = PointKey(str(UUID(bytes=point)), collection)
+        groups[-1].append(Candidate(key, score, dense, lexical, None if isnan(likeness) else likeness))
     return [tuple(group) for group in groups]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from encoder_service.encoder import Encoded, Options
+from encoder_service.engines.engine import TokenEmbeddings
 from kosearch.korean.morphemes import Term
 from kosearch.korean.reading import ReadingOptions
 from kosearch.sparse_vectors import SparseVector
@@ -14,6 +15,10 @@ class QueryEncoder(Protocol):
 
     async def encode(self, texts: Sequence[str], options: Options) -> Encoded:
         """Encode texts in the order given."""
+        ...
+
+    async def encode_tokens(self, texts: Sequence[str], options: Options) -> list[TokenEmbeddings]:
+        """Encode each token of texts: shape (tokens, dim) per text."""
         ...
 
 

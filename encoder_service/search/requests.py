@@ -106,6 +106,16 @@ Clause: TypeAlias = Condition | Nested | Filter
 
 
 @dataclass(frozen=True, slots=True)
+class Rerank:
+    """The best candidates are compared with the query once more, token by token; see `reranking`.
+
+    candidates: 1 to 200; 0 is the default
+    """
+
+    candidates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SearchRequest:
     """A search as it was asked for, nothing checked yet.
 
@@ -120,6 +130,7 @@ class SearchRequest:
     filter: Filter = Filter()
     mode: Mode | None = None
     fusion: Fusion = Fusion()
+    rerank: Rerank | None = None
     score_threshold: float | None = None
     chunks_per_document: int = 0
     with_highlights: bool = False
@@ -163,10 +174,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """How a hit came by its score. None: it was not among the candidates of that leg."""
+    """How a hit came by its score. None: it was not among the candidates of that leg, or was not reranked."""
 
     dense: Place | None
     lexical: Place | None
+    likeness: float | None = None
     matched_terms: tuple[tuple[str, int], ...] = ()
 
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from kosearch.evaluation.bootstrap import Difference, Interval, mean_interval, mean_intervals, paired_difference
 from kosearch.evaluation.known_items import RECIPES, KnownItem, is_ambiguous
-from kosearch.evaluation.searching import FoundDocument, SearchDocuments, search_all
-from kosearch.search_client import SearchMode
+from kosearch.evaluation.searching import FoundDocument, SearchDocuments, Way, search_all
 
 _TOP_K = 10
 CAN_TELL = (
@@ -51,7 +50,7 @@ class RecipeFigures:
 class ModeItems:
     """Figures of one way to search."""
 
-    mode: SearchMode
+    mode: Way
     recipes: Sequence[RecipeFigures]
 
 
@@ -59,8 +58,8 @@ class ModeItems:
 class RecipeComparison:
     """Two ways to search over the same queries: MRR@10 of the second minus that of the first."""
 
-    first: SearchMode
-    second: SearchMode
+    first: Way
+    second: Way
     recipe: str
     mrr_at_10: Difference
 
@@ -82,7 +81,7 @@ def evaluate_known_items(
     search: SearchDocuments,
     collection: str,
     items: Sequence[KnownItem],
-    modes: Sequence[SearchMode],
+    modes: Sequence[Way],
     seed: int,
     advance: Callable[[], None] = lambda: None,
 ) -> KnownItemReport:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from kosearch.evaluation.bootstrap import Difference, Interval, mean_intervals, paired_difference
 from kosearch.evaluation.metrics import METRICS, figures_by_query
 from kosearch.evaluation.query_classes import CLASSES, classes_of
-from kosearch.evaluation.searching import SearchDocuments, search_all
+from kosearch.evaluation.searching import SearchDocuments, Way, search_all
 from kosearch.evaluation.trec_files import JudgedQuery
-from kosearch.search_client import SearchMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class ClassFigures:
 class ModeFigures:
     """Figures of one way to search."""
 
-    mode: SearchMode
+    mode: Way
     figures: Mapping[str, Interval]
     classes: Sequence[ClassFigures]
 
@@ -38,8 +37,8 @@ class ModeFigures:
 class ModeComparison:
     """Two ways to search over the same queries: second minus first."""
 
-    first: SearchMode
-    second: SearchMode
+    first: Way
+    second: Way
     differences: Mapping[str, Difference]
 
 
@@ -58,7 +57,7 @@ def evaluate_retrieval(
     search: SearchDocuments,
     collection: str,
     queries: Sequence[JudgedQuery],
-    modes: Sequence[SearchMode],
+    modes: Sequence[Way],
     top_k: int,
     advance: Callable[[], None] = lambda: None,
 ) -> RetrievalReport:
@@ -76,7 +75,7 @@ def evaluate_retrieval(
 def search_figures(
     search: SearchDocuments,
     queries: Sequence[JudgedQuery],
-    mode: SearchMode,
+    mode: Way,
     top_k: int,
     advance: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float64]:
@@ -86,7 +85,7 @@ def search_figures(
     return figures_by_query(rankings, [query.relevance for query in queries])
 
 
-def _mode_figures(mode: SearchMode, values: NDArray[np.float64], queries: Sequence[JudgedQuery]) -> ModeFigures:
+def _mode_figures(mode: Way, values: NDArray[np.float64], queries: Sequence[JudgedQuery]) -> ModeFigures:
     return ModeFigures(mode, _named(mean_intervals(values)), _by_class(values, queries))
 
 
@@ -102,9 +101,7 @@ def _by_class(values: NDArray[np.float64], queries: Sequence[JudgedQuery]) -> li
     return found
 
 
-def _compare(
-    first: SearchMode, second: SearchMode, by_mode: Mapping[SearchMode, NDArray[np.float64]]
-) -> ModeComparison:
+def _compare(first: Way, second: Way, by_mode: Mapping[Way, NDArray[np.float64]]) -> ModeComparison:
     differences = {
         metric: paired_difference(by_mode[first][:, column], by_mode[second][:, column])
         for column, metric in enumerate(METRICS)

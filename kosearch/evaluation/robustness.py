@@ -9,9 +9,8 @@ from kosearch.evaluation.bootstrap import Interval, mean_interval, share_kept
 from kosearch.evaluation.damage import DAMAGES, damage
 from kosearch.evaluation.metrics import METRICS
 from kosearch.evaluation.retrieval import search_figures
-from kosearch.evaluation.searching import SearchDocuments
+from kosearch.evaluation.searching import SearchDocuments, Way
 from kosearch.evaluation.trec_files import JudgedQuery
-from kosearch.search_client import SearchMode
 
 _TOP_K = 10
 _NDCG = METRICS.index("ndcg_at_10")
@@ -32,7 +31,7 @@ class DamageFigures:
 class ModeRobustness:
     """Figures of one way to search; `clean`: nDCG@10 of all queries intact."""
 
-    mode: SearchMode
+    mode: Way
     clean: Interval
     damages: Sequence[DamageFigures]
 
@@ -74,7 +73,7 @@ def evaluate_robustness(
     collection: str,
     queries: Sequence[JudgedQuery],
     damaged: Sequence[DamagedQueries],
-    modes: Sequence[SearchMode],
+    modes: Sequence[Way],
     seed: int,
     advance: Callable[[], None] = lambda: None,
 ) -> RobustnessReport:
@@ -92,7 +91,7 @@ def _of_mode(
     search: SearchDocuments,
     queries: Sequence[JudgedQuery],
     damaged: Sequence[DamagedQueries],
-    mode: SearchMode,
+    mode: Way,
     advance: Callable[[], None],
 ) -> ModeRobustness:
     clean = search_figures(search, queries, mode, _TOP_K, advance)[:, _NDCG]

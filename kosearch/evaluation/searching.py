@@ -3,15 +3,20 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import stamina
 
 from kosearch.client import Client
 from kosearch.errors import OverloadedError
 from kosearch.korean.reading import ReadingOptions
-from kosearch.search_client import SearchMode, SearchOptions
+from kosearch.search_client import SearchOptions
 
+# How to search: a mode, or hybrid and reranked.
+Way = Literal["dense", "lexical", "hybrid", "reranked"]
+
+# As many as the service takes for a page of ten.
+_RERANKED = 20
 # A few at once keep the service busy; more would only queue there.
 _SEARCHES_AT_ONCE = 4
 _ATTEMPTS = 8
@@ -29,7 +34,7 @@ class FoundDocument:
 class SearchDocuments(Protocol):
     """Finds at most `top_k` documents for a query, best first, none twice."""
 
-    def __call__(self, query: str, mode: SearchMode, top_k: int) -> list[FoundDocument]:
+    def __call__(self, query: str, mode: Way, top_k: int) -> list[FoundDocument]:
         """Search."""
 
 
@@ -41,9 +46,14 @@ class ClientSearch:
         self._collection = collection
         self._reading = reading
 
-    def __call__(self, query: str, mode: SearchMode, top_k: int) -> list[FoundDocument]:
+    def __call__(self, query: str, mode: Way, top_k: int) -> list[FoundDocument]:
         """Search; a busy service is asked again."""
-        options = SearchOptions(mode=mode, chunks_per_document=1, reading=self._reading)
+        options = SearchOptions(
+            mode="hybrid" if mode == "reranked" else mode,
+            rerank=_RERANKED if mode == "reranked" else None,
+            chunks_per_document=1,
+            reading=self._reading,
+        )
         for attempt in stamina.retry_context(on=OverloadedError, attempts=_ATTEMPTS, timeout=None):
             with attempt:
                 hits = self._client.search(query, self._collection, top_k, (), options)
@@ -54,7 +64,7 @@ class ClientSearch:
 def search_all(
     search: SearchDocuments,
     queries: Sequence[str],
-    mode: SearchMode,
+    mode: Way,
     top_k: int,
     advance: Callable[[], None] = lambda: None,
 ) -> list[list[FoundDocument]]:

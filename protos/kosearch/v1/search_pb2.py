@@ -25,49 +25,51 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/kosearch/v1/search.proto\x12\x0bkosearch.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xd2\x03\n\rSearchRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\r\x12#\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x13.kosearch.v1.Filter\x12%\n\x04mode\x18\x05 \x01(\x0e\x32\x17.kosearch.v1.SearchMode\x12#\n\x06\x66usion\x18\x06 \x01(\x0b\x32\x13.kosearch.v1.Fusion\x12\x1c\n\x0fscore_threshold\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x1b\n\x13\x63hunks_per_document\x18\x08 \x01(\r\x12\x17\n\x0fwith_highlights\x18\t \x01(\x08\x12\x19\n\x11with_explanations\x18\n \x01(\x08\x12\r\n\x05paged\x18\x0b \x01(\x08\x12\x12\n\npage_token\x18\x0c \x01(\t\x12%\n\x07reading\x18\r \x01(\x0b\x32\x14.kosearch.v1.Reading\x12\x11\n\tdiversity\x18\x0e \x01(\x02\x12\x10\n\x08like_ids\x18\x0f \x03(\t\x12\x12\n\nunlike_ids\x18\x10 \x03(\t\x12\x18\n\x10more_collections\x18\x11 \x03(\tB\x12\n\x10_score_threshold\"\xda\x01\n\x06\x46usion\x12*\n\x06method\x18\x01 \x01(\x0e\x32\x1a.kosearch.v1.Fusion.Method\x12\x16\n\x0elexical_weight\x18\x02 \x01(\x02\x12\r\n\x05rrf_k\x18\x03 \x01(\r\x12\x12\n\ncandidates\x18\x04 \x01(\r\"i\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x0e\n\nMETHOD_RRF\x10\x01\x12\x13\n\x0fMETHOD_WEIGHTED\x10\x02\x12\x0f\n\x0bMETHOD_DBSF\x10\x03\x12\x11\n\rMETHOD_LINEAR\x10\x04\"M\n\x07Reading\x12\x16\n\x0ekeeps_keyboard\x18\x01 \x01(\x08\x12\x15\n\rkeeps_spacing\x18\x02 \x01(\x08\x12\x13\n\x0bkeeps_typos\x18\x03 \x01(\x08\"\x84\x01\n\x0eSearchResponse\x12\x1e\n\x04hits\x18\x01 \x03(\x0b\x32\x10.kosearch.v1.Hit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\nread_query\x18\x03 \x01(\t\x12%\n\x04mode\x18\x04 \x01(\x0e\x32\x17.kosearch.v1.SearchMode\"\xeb\x01\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12(\n\x07payload\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63hunk_index\x18\x06 \x01(\r\x12\x12\n\ncollection\x18\x07 \x01(\t\x12*\n\nhighlights\x18\x08 \x03(\x0b\x32\x16.kosearch.v1.Highlight\x12-\n\x0b\x65xplanation\x18\t \x01(\x0b\x32\x18.kosearch.v1.Explanation\"J\n\tHighlight\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\x12\x13\n\x0bis_in_title\x18\x03 \x01(\x08\x12\x0c\n\x04term\x18\x04 \x01(\t\"\xea\x01\n\x0b\x45xplanation\x12\x17\n\ndense_rank\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65nse_score\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x19\n\x0clexical_rank\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x1a\n\rlexical_score\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12/\n\rmatched_terms\x18\x05 \x03(\x0b\x32\x18.kosearch.v1.MatchedTermB\r\n\x0b_dense_rankB\x0e\n\x0c_dense_scoreB\x0f\n\r_lexical_rankB\x10\n\x0e_lexical_score\"*\n\x0bMatchedTerm\x12\x0c\n\x04term\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x9a\x01\n\x06\x46ilter\x12$\n\x04must\x18\x01 \x03(\x0b\x32\x16.kosearch.v1.Condition\x12&\n\x06should\x18\x02 \x03(\x0b\x32\x16.kosearch.v1.Condition\x12(\n\x08must_not\x18\x03 \x03(\x0b\x32\x16.kosearch.v1.Condition\x12\x18\n\x10\x61llows_unindexed\x18\x04 \x01(\x08\"\xb4\x02\n\tCondition\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x11\n\x07keyword\x18\x02 \x01(\tH\x00\x12\x11\n\x07integer\x18\x03 \x01(\x03H\x00\x12\x11\n\x07\x62oolean\x18\x04 \x01(\x08H\x00\x12#\n\x05range\x18\x05 \x01(\x0b\x32\x12.kosearch.v1.RangeH\x00\x12%\n\x06\x61ny_of\x18\x06 \x01(\x0b\x32\x13.kosearch.v1.ValuesH\x00\x12\x14\n\nis_missing\x18\x07 \x01(\x08H\x00\x12\'\n\x05\x64\x61tes\x18\x08 \x01(\x0b\x32\x16.kosearch.v1.DateRangeH\x00\x12%\n\x06\x66ilter\x18\t \x01(\x0b\x32\x13.kosearch.v1.FilterH\x00\x12%\n\x06nested\x18\n \x01(\x0b\x32\x13.kosearch.v1.FilterH\x00\x42\x06\n\x04test\"k\n\x05Range\x12\x0f\n\x02gt\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03gte\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02lt\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03lte\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x05\n\x03_gtB\x06\n\x04_gteB\x05\n\x03_ltB\x06\n\x04_lte\",\n\x06Values\x12\x10\n\x08keywords\x18\x01 \x03(\t\x12\x10\n\x08integers\x18\x02 \x03(\x03\"=\n\tDateRange\x12\n\n\x02gt\x18\x01 \x01(\t\x12\x0b\n\x03gte\x18\x02 \x01(\t\x12\n\n\x02lt\x18\x03 \x01(\t\x12\x0b\n\x03lte\x18\x04 \x01(\t\"k\n\x12\x43ountValuesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12#\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x13.kosearch.v1.Filter\x12\r\n\x05limit\x18\x04 \x01(\r\">\n\x13\x43ountValuesResponse\x12\'\n\x06values\x18\x01 \x03(\x0b\x32\x17.kosearch.v1.ValueCount\"^\n\nValueCount\x12\x11\n\x07keyword\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x11\n\x07\x62oolean\x18\x03 \x01(\x08H\x00\x12\x0e\n\x06\x63hunks\x18\x04 \x01(\x04\x42\x07\n\x05value*q\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x01\x12\x17\n\x13SEARCH_MODE_LEXICAL\x10\x02\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x03\x32\xea\x01\n\x06Search\x12\x41\n\x06Search\x12\x1a.kosearch.v1.SearchRequest\x1a\x1b.kosearch.v1.SearchResponse\x12K\n\x0cSearchStream\x12\x1a.kosearch.v1.SearchRequest\x1a\x1b.kosearch.v1.SearchResponse(\x01\x30\x01\x12P\n\x0b\x43ountValues\x12\x1f.kosearch.v1.CountValuesRequest\x1a .kosearch.v1.CountValuesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/kosearch/v1/search.proto\x12\x0bkosearch.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xf7\x03\n\rSearchRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\r\n\x05top_k\x18\x03 \x01(\r\x12#\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x13.kosearch.v1.Filter\x12%\n\x04mode\x18\x05 \x01(\x0e\x32\x17.kosearch.v1.SearchMode\x12#\n\x06\x66usion\x18\x06 \x01(\x0b\x32\x13.kosearch.v1.Fusion\x12\x1c\n\x0fscore_threshold\x18\x07 \x01(\x02H\x00\x88\x01\x01\x12\x1b\n\x13\x63hunks_per_document\x18\x08 \x01(\r\x12\x17\n\x0fwith_highlights\x18\t \x01(\x08\x12\x19\n\x11with_explanations\x18\n \x01(\x08\x12\r\n\x05paged\x18\x0b \x01(\x08\x12\x12\n\npage_token\x18\x0c \x01(\t\x12%\n\x07reading\x18\r \x01(\x0b\x32\x14.kosearch.v1.Reading\x12\x11\n\tdiversity\x18\x0e \x01(\x02\x12\x10\n\x08like_ids\x18\x0f \x03(\t\x12\x12\n\nunlike_ids\x18\x10 \x03(\t\x12\x18\n\x10more_collections\x18\x11 \x03(\t\x12#\n\x06rerank\x18\x12 \x01(\x0b\x32\x13.kosearch.v1.RerankB\x12\n\x10_score_threshold\"\x1c\n\x06Rerank\x12\x12\n\ncandidates\x18\x01 \x01(\r\"\xda\x01\n\x06\x46usion\x12*\n\x06method\x18\x01 \x01(\x0e\x32\x1a.kosearch.v1.Fusion.Method\x12\x16\n\x0elexical_weight\x18\x02 \x01(\x02\x12\r\n\x05rrf_k\x18\x03 \x01(\r\x12\x12\n\ncandidates\x18\x04 \x01(\r\"i\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x0e\n\nMETHOD_RRF\x10\x01\x12\x13\n\x0fMETHOD_WEIGHTED\x10\x02\x12\x0f\n\x0bMETHOD_DBSF\x10\x03\x12\x11\n\rMETHOD_LINEAR\x10\x04\"M\n\x07Reading\x12\x16\n\x0ekeeps_keyboard\x18\x01 \x01(\x08\x12\x15\n\rkeeps_spacing\x18\x02 \x01(\x08\x12\x13\n\x0bkeeps_typos\x18\x03 \x01(\x08\"\x84\x01\n\x0eSearchResponse\x12\x1e\n\x04hits\x18\x01 \x03(\x0b\x32\x10.kosearch.v1.Hit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\nread_query\x18\x03 \x01(\t\x12%\n\x04mode\x18\x04 \x01(\x0e\x32\x17.kosearch.v1.SearchMode\"\xeb\x01\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12(\n\x07payload\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63hunk_index\x18\x06 \x01(\r\x12\x12\n\ncollection\x18\x07 \x01(\t\x12*\n\nhighlights\x18\x08 \x03(\x0b\x32\x16.kosearch.v1.Highlight\x12-\n\x0b\x65xplanation\x18\t \x01(\x0b\x32\x18.kosearch.v1.Explanation\"J\n\tHighlight\x12\r\n\x05start\x18\x01 \x01(\r\x12\x0b\n\x03\x65nd\x18\x02 \x01(\r\x12\x13\n\x0bis_in_title\x18\x03 \x01(\x08\x12\x0c\n\x04term\x18\x04 \x01(\t\"\x8e\x02\n\x0b\x45xplanation\x12\x17\n\ndense_rank\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65nse_score\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x19\n\x0clexical_rank\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x1a\n\rlexical_score\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12/\n\rmatched_terms\x18\x05 \x03(\x0b\x32\x18.kosearch.v1.MatchedTerm\x12\x15\n\x08likeness\x18\x06 \x01(\x02H\x04\x88\x01\x01\x42\r\n\x0b_dense_rankB\x0e\n\x0c_dense_scoreB\x0f\n\r_lexical_rankB\x10\n\x0e_lexical_scoreB\x0b\n\t_likeness\"*\n\x0bMatchedTerm\x12\x0c\n\x04term\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x9a\x01\n\x06\x46ilter\x12$\n\x04must\x18\x01 \x03(\x0b\x32\x16.kosearch.v1.Condition\x12&\n\x06should\x18\x02 \x03(\x0b\x32\x16.kosearch.v1.Condition\x12(\n\x08must_not\x18\x03 \x03(\x0b\x32\x16.kosearch.v1.Condition\x12\x18\n\x10\x61llows_unindexed\x18\x04 \x01(\x08\"\xb4\x02\n\tCondition\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x11\n\x07keyword\x18\x02 \x01(\tH\x00\x12\x11\n\x07integer\x18\x03 \x01(\x03H\x00\x12\x11\n\x07\x62oolean\x18\x04 \x01(\x08H\x00\x12#\n\x05range\x18\x05 \x01(\x0b\x32\x12.kosearch.v1.RangeH\x00\x12%\n\x06\x61ny_of\x18\x06 \x01(\x0b\x32\x13.kosearch.v1.ValuesH\x00\x12\x14\n\nis_missing\x18\x07 \x01(\x08H\x00\x12\'\n\x05\x64\x61tes\x18\x08 \x01(\x0b\x32\x16.kosearch.v1.DateRangeH\x00\x12%\n\x06\x66ilter\x18\t \x01(\x0b\x32\x13.kosearch.v1.FilterH\x00\x12%\n\x06nested\x18\n \x01(\x0b\x32\x13.kosearch.v1.FilterH\x00\x42\x06\n\x04test\"k\n\x05Range\x12\x0f\n\x02gt\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03gte\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02lt\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03lte\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x05\n\x03_gtB\x06\n\x04_gteB\x05\n\x03_ltB\x06\n\x04_lte\",\n\x06Values\x12\x10\n\x08keywords\x18\x01 \x03(\t\x12\x10\n\x08integers\x18\x02 \x03(\x03\"=\n\tDateRange\x12\n\n\x02gt\x18\x01 \x01(\t\x12\x0b\n\x03gte\x18\x02 \x01(\t\x12\n\n\x02lt\x18\x03 \x01(\t\x12\x0b\n\x03lte\x18\x04 \x01(\t\"k\n\x12\x43ountValuesRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12#\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x13.kosearch.v1.Filter\x12\r\n\x05limit\x18\x04 \x01(\r\">\n\x13\x43ountValuesResponse\x12\'\n\x06values\x18\x01 \x03(\x0b\x32\x17.kosearch.v1.ValueCount\"^\n\nValueCount\x12\x11\n\x07keyword\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x03H\x00\x12\x11\n\x07\x62oolean\x18\x03 \x01(\x08H\x00\x12\x0e\n\x06\x63hunks\x18\x04 \x01(\x04\x42\x07\n\x05value*q\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x01\x12\x17\n\x13SEARCH_MODE_LEXICAL\x10\x02\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x03\x32\xea\x01\n\x06Search\x12\x41\n\x06Search\x12\x1a.kosearch.v1.SearchRequest\x1a\x1b.kosearch.v1.SearchResponse\x12K\n\x0cSearchStream\x12\x1a.kosearch.v1.SearchRequest\x1a\x1b.kosearch.v1.SearchResponse(\x01\x30\x01\x12P\n\x0b\x43ountValues\x12\x1f.kosearch.v1.CountValuesRequest\x1a .kosearch.v1.CountValuesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.kosearch.v1.search_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEARCHMODE']._serialized_start=2532
-  _globals['_SEARCHMODE']._serialized_end=2645
+  _globals['_SEARCHMODE']._serialized_start=2635
+  _globals['_SEARCHMODE']._serialized_end=2748
   _globals['_SEARCHREQUEST']._serialized_start=79
-  _globals['_SEARCHREQUEST']._serialized_end=545
-  _globals['_FUSION']._serialized_start=548
-  _globals['_FUSION']._serialized_end=766
-  _globals['_FUSION_METHOD']._serialized_start=661
-  _globals['_FUSION_METHOD']._serialized_end=766
-  _globals['_READING']._serialized_start=768
-  _globals['_READING']._serialized_end=845
-  _globals['_SEARCHRESPONSE']._serialized_start=848
-  _globals['_SEARCHRESPONSE']._serialized_end=980
-  _globals['_HIT']._serialized_start=983
-  _globals['_HIT']._serialized_end=1218
-  _globals['_HIGHLIGHT']._serialized_start=1220
-  _globals['_HIGHLIGHT']._serialized_end=1294
-  _globals['_EXPLANATION']._serialized_start=1297
-  _globals['_EXPLANATION']._serialized_end=1531
-  _globals['_MATCHEDTERM']._serialized_start=1533
-  _globals['_MATCHEDTERM']._serialized_end=1575
-  _globals['_FILTER']._serialized_start=1578
-  _globals['_FILTER']._serialized_end=1732
-  _globals['_CONDITION']._serialized_start=1735
-  _globals['_CONDITION']._serialized_end=2043
-  _globals['_RANGE']._serialized_start=2045
-  _globals['_RANGE']._serialized_end=2152
-  _globals['_VALUES']._serialized_start=2154
-  _globals['_VALUES']._serialized_end=2198
-  _globals['_DATERANGE']._serialized_start=2200
-  _globals['_DATERANGE']._serialized_end=2261
-  _globals['_COUNTVALUESREQUEST']._serialized_start=2263
-  _globals['_COUNTVALUESREQUEST']._serialized_end=2370
-  _globals['_COUNTVALUESRESPONSE']._serialized_start=2372
-  _globals['_COUNTVALUESRESPONSE']._serialized_end=2434
-  _globals['_VALUECOUNT']._serialized_start=2436
-  _globals['_VALUECOUNT']._serialized_end=2530
-  _globals['_SEARCH']._serialized_start=2648
-  _globals['_SEARCH']._serialized_end=2882
+  _globals['_SEARCHREQUEST']._serialized_end=582
+  _globals['_RERANK']._serialized_start=584
+  _globals['_RERANK']._serialized_end=612
+  _globals['_FUSION']._serialized_start=615
+  _globals['_FUSION']._serialized_end=833
+  _globals['_FUSION_METHOD']._serialized_start=728
+  _globals['_FUSION_METHOD']._serialized_end=833
+  _globals['_READING']._serialized_start=835
+  _globals['_READING']._serialized_end=912
+  _globals['_SEARCHRESPONSE']._serialized_start=915
+  _globals['_SEARCHRESPONSE']._serialized_end=1047
+  _globals['_HIT']._serialized_start=1050
+  _globals['_HIT']._serialized_end=1285
+  _globals['_HIGHLIGHT']._serialized_start=1287
+  _globals['_HIGHLIGHT']._serialized_end=1361
+  _globals['_EXPLANATION']._serialized_start=1364
+  _globals['_EXPLANATION']._serialized_end=1634
+  _globals['_MATCHEDTERM']._serialized_start=1636
+  _globals['_MATCHEDTERM']._serialized_end=1678
+  _globals['_FILTER']._serialized_start=1681
+  _globals['_FILTER']._serialized_end=1835
+  _globals['_CONDITION']._serialized_start=1838
+  _globals['_CONDITION']._serialized_end=2146
+  _globals['_RANGE']._serialized_start=2148
+  _globals['_RANGE']._serialized_end=2255
+  _globals['_VALUES']._serialized_start=2257
+  _globals['_VALUES']._serialized_end=2301
+  _globals['_DATERANGE']._serialized_start=2303
+  _globals['_DATERANGE']._serialized_end=2364
+  _globals['_COUNTVALUESREQUEST']._serialized_start=2366
+  _globals['_COUNTVALUESREQUEST']._serialized_end=2473
+  _globals['_COUNTVALUESRESPONSE']._serialized_start=2475
+  _globals['_COUNTVALUESRESPONSE']._serialized_end=2537
+  _globals['_VALUECOUNT']._serialized_start=2539
+  _globals['_VALUECOUNT']._serialized_end=2633
+  _globals['_SEARCH']._serialized_start=2751
+  _globals['_SEARCH']._serialized_end=2985
 # @@protoc_insertion_point(module_scope)

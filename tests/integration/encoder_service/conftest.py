@@ -36,10 +36,12 @@ class TinyModel:
     """A model directory, and an independent implementation of the model in it.
 
     forward: token ids of one text -> its embedding, shape (dim,), of length 1
+    forward_tokens: the same -> the embeddings of its tokens, shape (tokens, dim), of length 1
     """
 
     directory: ModelDirectory
     forward: Forward
+    forward_tokens: Forward
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,17 @@ def write_model(
     write_json(path / "1_Pooling/config.json", {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True})
 
     def forward(token_ids: Sequence[int]) -> NDArray[np.float32]:
-        return bert_forward(weights, shape, token_ids)
+        mean = bert_forward(weights, shape, token_ids).mean(axis=0)
+        return (mean / np.linalg.norm(mean)).astype(np.float32)
+
+    def forward_tokens(token_ids: Sequence[int]) -> NDArray[np.float32]:
+        hidden = bert_forward(weights, shape, token_ids)
+        return (hidden / np.linalg.norm(hidden, axis=1, keepdims=True)).astype(np.float32)
 
     cut = tokenizer()
     cut.enable_truncation(MAX_TOKENS)
     golden = np.stack([forward(cut.encode(text.strip()).ids) for text in GOLDEN_TEXTS])
-    return TinyModel(seal_model_directory(path, name, MAX_TOKENS, GOLDEN_TEXTS, golden), forward)
+    return TinyModel(seal_model_directory(path, name, MAX_TOKENS, GOLDEN_TEXTS, golden), forward, forward_tokens)
 
 
 def config_of(shape: Shape) -> dict[str, Any]:
@@ -151,8 +158,8 @@ def random_weights(shape: Shape, random: np.random.Generator) -> Weights:
     return weights
 
 
-def bert_forward(stored: Weights, shape: Shape, token_ids: Sequence[int]) -> NDArray[np.float32]:
-    """Encode one text the textbook way, in float64: no packing, no mask, no batch. Returns shape (dim,), length 1."""
+def bert_forward(stored: Weights, shape: Shape, token_ids: Sequence[int]) -> NDArray[np.float64]:
+    """Encode one text the textbook way: no packing, no mask, no batch. Returns its hidden states, (tokens, dim)."""
     weights = {name: tensor.astype(np.float64) for name, tensor in stored.items()}
     gelu = np.vectorize(lambda x: x * 0.5 * (1 + erf(x / 2**0.5)))
 
@@ -181,8 +188,7 @@ def bert_forward(stored: Weights, shape: Shape, token_ids: Sequence[int]) -> NDA
         hidden = layer_norm(hidden + attended, f"{layer}.attention.output.LayerNorm")
         widened = gelu(linear(hidden, f"{layer}.intermediate.dense"))
         hidden = layer_norm(hidden + linear(widened, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
-    mean = hidden.mean(axis=0)
-    return (mean / np.linalg.norm(mean)).astype(np.float32)
+    return hidden
 
 
 @pytest.fixture(scope="session")

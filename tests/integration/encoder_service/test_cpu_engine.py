@@ -30,6 +30,24 @@ def test_packed_texts_get_the_embeddings_they_would_get_alone(tiny_model: Any, t
     np.testing.assert_allclose(tiny_engine.encode(texts), expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("longest", [20, 160], ids=["short rows", "long rows"])
+def test_tokens_of_packed_texts_get_the_embeddings_they_would_get_alone(
+    tiny_model: Any, tiny_engine: Any, longest: int
+) -> None:
+    texts = random_texts(60, longest)
+    found = tiny_engine.encode_tokens(texts)
+    for rows, text in zip(found, texts, strict=True):
+        np.testing.assert_allclose(rows, tiny_model.forward_tokens(text), atol=3e-6)
+
+
+def test_embeddings_of_tokens_stay_when_the_engine_goes_on(tiny_model: Any, tiny_engine: Any) -> None:
+    """Their memory is not that of the next batch."""
+    text, other = np.arange(4, 24, dtype=np.int32), np.arange(104, 124, dtype=np.int32)
+    (rows,) = tiny_engine.encode_tokens([text])
+    tiny_engine.encode_tokens([other])
+    np.testing.assert_allclose(rows, tiny_model.forward_tokens(text), atol=3e-6)
+
+
 @pytest.mark.parametrize("tokens", [1, 3, 33, 128, 129, 160])
 def test_a_lone_text(tiny_model: Any, tiny_engine: Any, tokens: int) -> None:
     text = np.arange(4, 4 + tokens, dtype=np.int32)

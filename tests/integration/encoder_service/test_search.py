@@ -155,6 +155,29 @@ async def test_both_engines_give_the_same_hits_in_the_same_order(
     assert lists[0] == lists[1]
 
 
+async def test_both_engines_rerank_alike(serve: Any, store: Engine, server: Engine) -> None:
+    """And what was asked for word by word is as like as can be."""
+    found = []
+    for engine in (store, server):
+        async with serve(qdrant=engine.settings) as channel:
+            asked: dict[str, Any] = {"rerank": search_pb2.Rerank(candidates=5), "with_explanations": True, "top_k": 40}
+            for mode in (DENSE, LEXICAL, HYBRID):
+                hits = await search(channel, f"{DOCUMENTS[0].title} {DOCUMENTS[0].text}", mode=mode, **asked)
+                assert hits[0].explanation.likeness == pytest.approx(1, abs=1e-3)
+                assert [hit.explanation.HasField("likeness") for hit in hits] == [n < 5 for n in range(len(hits))]
+                found.append((engine, [(hit.id, hit.chunk_index) for hit in hits]))
+    assert [ids for where, ids in found if where is store] == [ids for where, ids in found if where is server]
+
+
+async def test_further_pages_tell_the_likeness_too(channel: grpc.aio.Channel) -> None:
+    asked: dict[str, Any] = {"rerank": search_pb2.Rerank(), "with_explanations": True, "top_k": 3}
+    first = await ask(channel, "드럼 이야기", paged=True, **asked)
+    second = await ask(channel, "드럼 이야기", page_token=first.next_page_token, **asked)
+    likenesses = [hit.explanation.likeness for hit in (*first.hits, *second.hits)]
+    assert len(likenesses) == 6
+    assert all(likenesses)
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
@@ -238,6 +261,8 @@ async def test_only_what_meets_the_filter_is_found(
         ({"mode": 9}, "mode 9"),
         ({"score_threshold": NAN}, "score_threshold"),
         ({"diversity": 2}, "diversity"),
+        ({"rerank": search_pb2.Rerank(candidates=201)}, "1 to 200"),
+        ({"query": "", "like_ids": ["man"], "rerank": search_pb2.Rerank()}, "leave rerank out"),
         ({"fusion": search_pb2.Fusion(lexical_weight=1.5)}, "lexical_weight"),
         ({"fusion": search_pb2.Fusion(lexical_weight=-1)}, "lexical_weight"),
         ({"fusion": search_pb2.Fusion(method=7)}, "fusion method 7"),

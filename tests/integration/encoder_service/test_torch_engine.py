@@ -51,6 +51,16 @@ def test_texts_end_to_end_get_the_embeddings_they_would_get_alone(
     np.testing.assert_allclose(embeddings, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=on_gpu)])
+def test_tokens_get_the_embeddings_they_would_get_alone(tiny_model: Any, device: str) -> None:
+    texts = random_texts(60, 160)
+    engine = TorchEngine.load(tiny_model.directory, device, "f32")
+    waiting = engine.submit(texts)  # and what was begun before is not disturbed
+    for rows, text in zip(engine.encode_tokens(texts), texts, strict=True):
+        np.testing.assert_allclose(rows, tiny_model.forward_tokens(text), atol=5e-6 if device == "cpu" else 2e-3)
+    np.testing.assert_allclose(waiting(), engine.encode(texts), atol=2e-6)
+
+
 def test_what_fills_a_batch_up_to_a_static_shape_changes_no_embedding(tiny_model: Any) -> None:
     architecture, weights = read_sentence_bert(tiny_model.directory)
     device = torch.device("cpu")

@@ -95,7 +95,7 @@ def test_hits_tell_what_the_service_told(client: Client) -> None:
     (hit,) = client.search("목적", "laws")
     assert (hit.id, hit.collection) == ("목적", "laws")
     assert hit.highlights == (Highlight(1, 2, is_in_title=True, term="목적"),)
-    assert hit.explanation == Explanation(None, None, 3, 0.5, (MatchedTerm("목적", 2),))
+    assert hit.explanation == Explanation(None, None, 3, 0.5, None, (MatchedTerm("목적", 2),))
 
 
 def test_a_page_is_the_whole_answer(client: Client) -> None:
@@ -116,8 +116,10 @@ def test_options_and_filters_reach_the_service(client: Client, service: FakeSear
     some = search_pb2.Filter(should=[condition])
     options = SearchOptions(mode="dense", fusion=Fusion("weighted", 0.25, 10, 50), reading=AS_TYPED, like_ids=["a"])
     client.search("목적", "laws", 3, [condition], options)
-    client.search("목적", "laws", 3, some)
+    client.search("목적", "laws", 3, some, SearchOptions(rerank=0))
     first, second = service.requests
+    assert (first.HasField("rerank"), second.rerank) == (False, search_pb2.Rerank())
+    assert second.HasField("rerank")
     assert (list(first.filter.must), second.filter) == ([condition], some)
     assert first.fusion == search_pb2.Fusion(
         method=search_pb2.Fusion.METHOD_WEIGHTED, lexical_weight=0.25, rrf_k=10, candidates=50

@@ -82,7 +82,7 @@ async def bench() -> Bench:
 async def test_a_call_gets_its_embeddings_in_the_order_of_its_texts(bench: Bench) -> None:
     call = await bench.ask(text(2, mark=7), text(3, mark=8))
     await bench.step()
-    np.testing.assert_array_equal((await call).embeddings, [[7, 2], [8, 3]])
+    np.testing.assert_array_equal((await call).answers, [[7, 2], [8, 3]])
 
 
 async def test_the_next_batch_gathers_all_that_came_while_one_ran(bench: Bench) -> None:
@@ -99,7 +99,7 @@ async def test_a_call_larger_than_a_batch_is_split_and_put_together_again(bench:
     while await bench.step():
         pass
     assert bench.engine.batches == [[4, 4], [4, 4], [4, 4], [4]]
-    np.testing.assert_array_equal((await call).embeddings[:, 0], range(7))
+    np.testing.assert_array_equal((await call).answers[:, 0], range(7))
 
 
 async def test_a_query_overtakes_bulk_work_that_came_before(bench: Bench) -> None:
@@ -110,7 +110,7 @@ async def test_a_query_overtakes_bulk_work_that_came_before(bench: Bench) -> Non
     assert query.done()
     assert not bulk.done()
     await bench.step()
-    np.testing.assert_array_equal((await bulk).embeddings[:, 0], [1, 2])
+    np.testing.assert_array_equal((await bulk).answers[:, 0], [1, 2])
 
 
 async def test_bulk_work_never_starves(bench: Bench) -> None:
@@ -294,7 +294,7 @@ async def test_the_thread_wakes_for_work_and_finishes_its_batch_before_it_stops(
     assert not stopping.done()
     engine.may_go_on.set()
     await stopping
-    np.testing.assert_array_equal((await call).embeddings, [[5, 2]])
+    np.testing.assert_array_equal((await call).answers, [[5, 2]])
 
 
 async def test_a_model_is_removed_when_its_batch_is_over() -> None:

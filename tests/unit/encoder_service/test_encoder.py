@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from encoder_service.batcher import Batcher
 from encoder_service.encoder import Encoded, Encoder, Options
 from encoder_service.engine_thread import EngineThread
-from encoder_service.engines.engine import Embeddings, TokenIds
+from encoder_service.engines.engine import ByToken, Embeddings, TokenEmbeddings, TokenIds
 from encoder_service.text_reader import Role, TextReader
 from encoder_service.tokeniser import LongText, Tokeniser
 from kosearch.errors import InvalidRequestError
@@ -29,6 +30,10 @@ class CountingEngine:
         rows = np.array([[len(ids), 4] for ids in token_ids], np.float32)
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
+    def encode_tokens(self, token_ids: Sequence[TokenIds]) -> list[TokenEmbeddings]:
+        """A token in its own direction."""
+        return [np.stack([np.cos(ids), np.sin(ids)], axis=1).astype(np.float32) for ids in token_ids]
+
 
 def tokeniser(max_text_bytes: int = 1024, *, special_tokens: bool = True) -> Tokeniser:
     """A tokeniser of words."""
@@ -41,18 +46,26 @@ def tokeniser(max_text_bytes: int = 1024, *, special_tokens: bool = True) -> Tok
     return Tokeniser(made, MAX_TOKENS, max_text_bytes)
 
 
-async def encode_with(texts: Sequence[str], options: Options, max_text_bytes: int = 1024) -> Encoded:
-    """Encode with at most 3 texts a request."""
+@asynccontextmanager
+async def running_encoder(max_text_bytes: int = 1024) -> AsyncIterator[Encoder]:
+    """An encoder of at most 3 texts a request."""
     work = threading.Condition()
-    batcher, engine_thread = Batcher(2, 100, 1000, work), EngineThread(work, asyncio.get_running_loop())
+    batcher, by_token = Batcher(2, 100, 1000, work), Batcher(None, 100, 1000, work)
+    engine_thread = EngineThread(work, asyncio.get_running_loop())
     engine_thread.add(batcher, CountingEngine())
+    engine_thread.add(by_token, ByToken(CountingEngine()))
     engine_thread.start()
     with ThreadPoolExecutor(1) as thread:
-        encoder = Encoder(TextReader(tokeniser(max_text_bytes), thread, 3, {Role.QUERY: "질문 문장: "}), batcher)
+        reader = TextReader(tokeniser(max_text_bytes), thread, 3, {Role.QUERY: "질문 문장: "})
         try:
-            return await encoder.encode(texts, options)
+            yield Encoder(reader, batcher, by_token)
         finally:
             await asyncio.to_thread(engine_thread.stop)
+
+
+async def encode_with(texts: Sequence[str], options: Options, max_text_bytes: int = 1024) -> Encoded:
+    async with running_encoder(max_text_bytes) as encoder:
+        return await encoder.encode(texts, options)
 
 
 async def encode(texts: Sequence[str], max_text_bytes: int = 1024) -> tuple[list[int], list[bool]]:
@@ -67,6 +80,20 @@ async def test_special_tokens_count() -> None:
 
 async def test_a_long_text_is_cut_and_says_so() -> None:
     assert await encode(["치타 " * 4, "치타 " * 5]) == ([6, 6], [False, True])
+
+
+async def test_each_token_may_have_an_embedding_of_its_own() -> None:
+    """In the order of the texts, of equal length or not; of a long text those that the model reads."""
+    async with running_encoder() as encoder:
+        rows = await encoder.encode_tokens(["치타", "치타", "치타 " * 9])
+    assert [each.shape for each in rows] == [(3, 2), (3, 2), (MAX_TOKENS, 2)]
+    np.testing.assert_allclose(rows[1], np.stack([np.cos([0, 3, 1]), np.sin([0, 3, 1])], axis=1), rtol=1e-6)
+
+
+async def test_no_tokens_are_embedded_of_no_text() -> None:
+    async with running_encoder() as encoder:
+        with pytest.raises(InvalidRequestError, match="no text"):
+            await encoder.encode_tokens([])
 
 
 async def test_no_text_is_refused() -> None:

@@ -103,14 +103,14 @@ async def test_the_next_batch_begins_before_the_last_one_has_ended(bench: Bench)
     call = await bench.ask(*(text(10, mark) for mark in range(4)))
     await bench.run()
     assert bench.device.events == [*("begin 1", "begin 2", "end 1", "begin 3", "end 2", "begin 4", "end 3", "end 4")]
-    np.testing.assert_array_equal((await call).embeddings[:, 0], range(4))
+    np.testing.assert_array_equal((await call).answers[:, 0], range(4))
 
 
 async def test_a_lone_batch_is_waited_for_at_once(bench: Bench) -> None:
     call = await bench.ask(text(3, mark=5))
     await bench.run()
     assert bench.device.events == ["begin 1", "end 1"]
-    np.testing.assert_array_equal((await call).embeddings, [[5, 3]])
+    np.testing.assert_array_equal((await call).answers, [[5, 3]])
 
 
 async def test_batches_that_overlap_share_the_time_out_between_them(bench: Bench) -> None:
@@ -243,6 +243,6 @@ async def test_a_single_call_of_several_batches_keeps_the_engines_of_all_threads
         thread.start()
     await asyncio.sleep(0.05)  # both wait for work
     encoding = await batcher.encode([text(10, mark) for mark in range(4)])
-    np.testing.assert_array_equal(encoding.embeddings[:, 0], range(4))
+    np.testing.assert_array_equal(encoding.answers[:, 0], range(4))
     for thread in threads:
         await asyncio.to_thread(thread.stop)

@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as pb
 from qdrant_client.conversions.conversion import RestToGrpc
@@ -36,6 +37,7 @@ class FakeEncoder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.compared: list[tuple[Role, list[str]]] = []
 
     async def encode(self, texts: Sequence[str], options: Options) -> Encoded:
         assert options.role is Role.QUERY
@@ -43,6 +45,12 @@ class FakeEncoder:
         directions = {"x": [1.0, 0.0], "y": [0.0, 1.0]}
         rows = np.array([directions.get(text, [0.6, 0.8]) for text in texts], np.float32)
         return Encoded(rows, [3], [False], Timing(0.0, 0.0, 0.0))
+
+    async def encode_tokens(self, texts: Sequence[str], options: Options) -> list[NDArray[np.float32]]:
+        """Words are tokens, and equal ones alike; the direction of others is by their first character."""
+        self.compared.append((options.role, list(texts)))
+        angles = [np.array([ord(word[0]) for word in text.split()], np.float32) for text in texts]
+        return [np.stack([np.cos(each), np.sin(each)], axis=1) for each in angles]
 
 
 class FakeModels:

@@ -29,7 +29,12 @@ REQUEST = SearchRequest("절도", "laws", more_collections=("cases",))
 FLOATS = st.floats(-1e6, 1e6, width=32)
 PLACES = st.none() | st.builds(Place, st.integers(1, 1000), FLOATS)
 CANDIDATES = st.builds(
-    Candidate, st.builds(PointKey, st.uuids().map(str), st.integers(0, 1)), FLOATS, dense=PLACES, lexical=PLACES
+    Candidate,
+    st.builds(PointKey, st.uuids().map(str), st.integers(0, 1)),
+    FLOATS,
+    dense=PLACES,
+    lexical=PLACES,
+    likeness=st.none() | st.floats(0, 1, width=32),
 )
 GROUPS = st.lists(st.lists(CANDIDATES, min_size=1, max_size=3).map(tuple), min_size=1, max_size=20)
 
@@ -100,7 +105,7 @@ def test_whatever_decides_the_list_has_to_be_as_it_was(other: dict[str, object])
 def test_a_token_of_a_newer_version_says_so() -> None:
     """Nothing of it is read."""
     message = bytearray(base64.urlsafe_b64decode(TOKEN))
-    message[0] = 2
+    message[0] += 1
     with pytest.raises(InvalidRequestError, match="another version"):
         decode_token(base64.urlsafe_b64encode(message).decode(), REQUEST)
 
@@ -137,7 +142,7 @@ def test_a_token_that_would_unpack_to_gigabytes_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\x00", b"\x09\x01\x00" + bytes(33), b"\x00\x02\x00" + bytes(33), b"\x00\x00\x00"]
+    "body", [b"", b"\x00", b"\x09\x01\x00" + bytes(37), b"\x00\x02\x00" + bytes(37), b"\x00\x00\x00"]
 )
 def test_a_made_up_body_is_refused(body: bytes) -> None:
     """No mode, no candidates, another number of them than it says."""
@@ -156,4 +161,4 @@ def test_a_collection_that_the_request_does_not_have_is_refused() -> None:
 def forged(signed: bytes) -> str:
     """Return a token with a right checksum."""
     checksum = blake2b(signed, digest_size=8).digest()
-    return base64.urlsafe_b64encode(b"\x01" + checksum + signed).decode()
+    return base64.urlsafe_b64encode(b"\x02" + checksum + signed).decode()

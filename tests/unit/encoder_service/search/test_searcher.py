@@ -20,8 +20,10 @@ from encoder_service.search.requests import (
     Mode,
     Place,
     Presence,
+    Rerank,
     ValueCount,
 )
+from encoder_service.text_reader import Role
 from kosearch.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from kosearch.korean.reading import ReadingOptions
 
@@ -144,6 +146,64 @@ class TestModes:
         bench.qdrant.add("word", (-0.6, 0.8), "절도")
         assert await bench.found(fusion=Fusion(lexical_weight=0.01)) == ["meaning", "word"]
         assert await bench.found(fusion=Fusion(lexical_weight=0.99)) == ["word", "meaning"]
+
+
+class TestReranking:
+    """The best once more, token by token."""
+
+    async def test_what_speaks_of_all_that_was_asked_is_first(self, bench: Any) -> None:
+        """However near the other lies; its title is read, too."""
+        bench.qdrant.add("near", (0.6, 0.8), "강도")
+        bench.qdrant.add("whole", (0.5, 0.8), "미수", title="절도")
+        assert await bench.found("절도 미수", mode=Mode.DENSE) == ["near", "whole"]
+        answer = await bench.search("절도 미수", mode=Mode.DENSE, rerank=Rerank(), with_explanations=True)
+        assert [hit.document_id for hit in answer.hits] == ["whole", "near"]
+        assert answer.hits[0].explanation.likeness == pytest.approx(1)
+        assert answer.hits[0].score == pytest.approx(0.94 / hypot(0.5, 0.8) + 8)
+        asked, compared = bench.models.encoder.compared
+        assert (asked, compared[0], set(compared[1])) == (
+            (Role.QUERY, ["절도 미수"]),
+            Role.DOCUMENT,
+            {"강도", "절도 미수"},
+        )
+
+    async def test_only_the_best_are_compared(self, bench: Any) -> None:
+        """The others stand behind them, as they were."""
+        for number, name in enumerate("abc"):
+            bench.qdrant.add(name, (0.6, 0.8 - number / 10), "절도")
+        answer = await bench.search(mode=Mode.DENSE, rerank=Rerank(2), with_explanations=True)
+        assert [hit.document_id for hit in answer.hits] == ["a", "b", "c"]
+        assert [hit.explanation.likeness is None for hit in answer.hits] == [False, False, True]
+
+    @pytest.mark.parametrize(
+        ("asked", "limit"), [({}, 20), ({"top_k": 50}, 50), ({"top_k": 900}, 900), ({"rerank": Rerank(150)}, 150)]
+    )
+    async def test_so_many_candidates_are_found(self, bench: Any, asked: Any, limit: int) -> None:
+        """As many as are compared, whatever is shown."""
+        await bench.search(**{"mode": Mode.DENSE, "rerank": Rerank(), **asked})
+        assert bench.qdrant.queries[0].limit == limit
+
+    async def test_what_was_deleted_meanwhile_does_no_harm(self, bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """There is nothing to compare it by."""
+        bench.qdrant.add("a", (0.6, 0.8), "절도")
+
+        async def gone(*given: Any, **more: Any) -> list[Any]:
+            return []
+
+        monkeypatch.setattr(bench.qdrant, "retrieve", gone)
+        assert await bench.found(rerank=Rerank()) == []
+
+    async def test_it_needs_the_model_of_the_collection(self, bench: Any) -> None:
+        """A search by word does not, otherwise."""
+        bench.qdrant.metadata = {"model_name": "gone", "model_fingerprint": "0" * 64}
+        bench.qdrant.add("a", (0.6, 0.8), "절도")
+        with pytest.raises(ConflictError, match="kosearch model load"):
+            await bench.search("절도", mode=Mode.LEXICAL, rerank=Rerank())
+
+    async def test_without_a_query_there_is_nothing_to_compare(self, bench: Any) -> None:
+        bench.qdrant.add("example", (1.0, 0.1))
+        with pytest.raises(InvalidRequestError, match="leave rerank out"):
+            await bench.search("", like_ids=("example",), rerank=Rerank())
 
 
 class TestBounds:
