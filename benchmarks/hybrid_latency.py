@@ -4,6 +4,9 @@ By meaning, by words and by both, with filters, alone and beside a job that inde
 much of the exact search the vector index finds.
 
     python benchmarks/hybrid_latency.py --data ../shared/data [--chunks 500000] [--base 20000] [--data-dir D]
+    python benchmarks/hybrid_latency.py --data ../shared/data --collection benchmark --data-dir D
+
+The second one measures a collection that is there, of whatever `index_corpus.py` has indexed into D, and makes none up.
 
 To encode and analyse 500,000 chunks takes two cores hours, so that the collection is made of fewer. This is the limit
 of what is measured here:
@@ -49,7 +52,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +72,7 @@ from encoder_service.search.chunk_store import HNSW_EF, ChunkStore
 from indexer_worker.chunking import Chunker
 from kosearch.client import Client, SearchOptions
 from kosearch.documents import Chunk, Document
+from kosearch.errors import KosearchError
 from kosearch.field_kinds import FieldKinds
 from kosearch.jobs import SourceFields
 from kosearch.korean.kiwi import shared_kiwi
@@ -159,6 +163,7 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=20_000)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--collection", help="one that is there (default: make one of --chunks)")
     parser.add_argument("--data-dir", type=Path, help="keep everything here (default: a folder that is removed)")
     given = parser.parse_args()
     configure_logs("benchmark", "WARNING", "console")
@@ -167,24 +172,29 @@ def main() -> None:
         data_dir.mkdir(parents=True, exist_ok=True)
         settings = stack.enter_context(running_stack(data_dir))
         client = stack.enter_context(Client(settings.encoder))
-        base = _base(client, settings, given.data, given.base, data_dir)
         queries = _queries(client, given.data, given.queries + _WARM_UP, given.seed)
-        noise, calibration = _choose_noise(base.rows, queries, max(2, given.chunks // given.base), given.seed)
         store = stack.enter_context(closing(VectorStore(settings.qdrant)))
         watch = _Watch(data_dir)
-        figures = {
-            "calibration": calibration,
-            "fill": _fill(store, base, noise, given.chunks, given.seed, client, watch),
-        }
-        filters = _choose_filters(base)
-        figures |= _measure(settings, client, queries, filters, watch)
-        figures["beside_a_job"] = _measure_beside_job(client, store, queries, filters, watch, given.data, data_dir)
+        figures: dict[str, Any] = {}
+        if given.collection:
+            filters = _choose_filters_of(client, given.collection, store.count(given.collection))
+        else:
+            base = _base(client, settings, given.data, given.base, data_dir)
+            noise, figures["calibration"] = _choose_noise(
+                base.rows, queries, max(2, given.chunks // given.base), given.seed
+            )
+            figures["fill"] = _fill(store, base, noise, given.chunks, given.seed, client, watch)
+            filters = _choose_filters(base)
+        collection = given.collection or _COLLECTION
+        figures["chunks_there"] = store.count(collection)
+        figures |= _measure(settings, client, collection, queries, filters, watch)
+        figures["beside_a_job"] = _measure_beside_job(client, collection, queries, filters, watch, given.data)
         figures["beside_a_job_p99_factors"] = {
             name: round(beside["p99_ms"] / figures["latency"][name]["p99_ms"], 2)
             for name, beside in figures["beside_a_job"]["latency"].items()
         }
         figures["most_mib"] = watch.most_mib
-    shape = {name: getattr(given, name) for name in ("chunks", "base", "seed")}
+    shape = {name: getattr(given, name) for name in ("collection", "chunks", "base", "seed")}
     print_report(
         "hybrid_latency", {**shape, "queries": given.queries, "precision": settings.encoder.precision, **figures}
     )
@@ -381,13 +391,29 @@ def _half_each(one: SparseVector, other: SparseVector, dice: np.random.Generator
 
 
 def _choose_filters(base: Base) -> dict[str, Chosen]:
-    counts = Counter(
-        (field, value)
-        for chunk in base.chunks
-        for field in _FILTERED_FIELDS
-        if isinstance(value := chunk.document.fields.get(field), str)
+    return _nearest_to_shares(
+        Counter(
+            (field, value)
+            for chunk in base.chunks
+            for field in _FILTERED_FIELDS
+            if isinstance(value := chunk.document.fields.get(field), str)
+        ),
+        len(base.chunks),
     )
-    shares = {key: count / len(base.chunks) for key, count in counts.items()}
+
+
+def _choose_filters_of(client: Client, collection: str, chunks: int) -> dict[str, Chosen]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for field in _FILTERED_FIELDS:
+        with suppress(KosearchError):  # not every collection has every field
+            counts |= Counter(
+                {(field, str(each.value)): each.chunks for each in client.count_values(collection, field, limit=1000)}
+            )
+    return _nearest_to_shares(counts, chunks)
+
+
+def _nearest_to_shares(counts: Counter[tuple[str, str]], chunks: int) -> dict[str, Chosen]:
+    shares = {key: count / chunks for key, count in counts.items()}
     chosen = {
         name: min(shares, key=lambda key: abs(math.log(shares[key] / wanted))) for name, wanted in _SHARES.items()
     }
@@ -439,16 +465,21 @@ def _topics(path: Path) -> list[str]:
 
 
 def _measure(
-    settings: Settings, client: Client, queries: Sequence[Query], filters: dict[str, Chosen], watch: "_Watch"
+    settings: Settings,
+    client: Client,
+    collection: str,
+    queries: Sequence[Query],
+    filters: dict[str, Chosen],
+    watch: "_Watch",
 ) -> dict[str, Any]:
-    raw = _RawQdrant(settings.qdrant)
+    raw = _RawQdrant(settings.qdrant, collection)
     recall = _recall(raw, queries, filters)  # which also brings the collection into memory
     return {
         "filters": {name: {"field": f.field, "value": f.value, "share": f.share} for name, f in filters.items()},
         "query_characters_mean": round(float(np.mean([len(query.text) for query in queries])), 1),
         "query_terms_mean": round(float(np.mean([len(query.words) for query in queries])), 1),
         "recall": recall,
-        "latency": _latencies(client, queries, filters, watch),
+        "latency": _latencies(client, collection, queries, filters, watch),
         "parts": _parts(settings, client, raw, queries, filters),
         "memory_mib": watch.memory_mib("store"),
         "disk_mib": _disk_mib(watch.data_dir / "store"),
@@ -462,11 +493,12 @@ def _searches(filters: dict[str, Chosen]) -> dict[str, tuple[SearchMode, Chosen 
 
 
 def _latencies(
-    client: Client, queries: Sequence[Query], filters: dict[str, Chosen], watch: "_Watch"
+    client: Client, collection: str, queries: Sequence[Query], filters: dict[str, Chosen], watch: "_Watch"
 ) -> dict[str, dict[str, float]]:
+    searches = {name: _asker(client, collection, *search) for name, search in _searches(filters).items()}
+    searches["hybrid, reranked"] = _asker(client, collection, "hybrid", None, reranks=True)
     figures = {}
-    for name, (mode, chosen) in _searches(filters).items():
-        search = _asker(client, mode, chosen)
+    for name, search in searches.items():
         for query in queries[:_WARM_UP]:
             search(query)
         with watch:
@@ -480,9 +512,12 @@ def _latencies(
     return figures
 
 
-def _asker(client: Client, mode: SearchMode, chosen: Chosen | None) -> Callable[[Query], Any]:
-    conditions, options = [chosen.condition] if chosen else [], SearchOptions(mode=mode)
-    return lambda query: client.search_page(query.text, _COLLECTION, _TOP_K, conditions, options)
+def _asker(
+    client: Client, collection: str, mode: SearchMode, chosen: Chosen | None, *, reranks: bool = False
+) -> Callable[[Query], Any]:
+    conditions = [chosen.condition] if chosen else []
+    options = SearchOptions(mode=mode, rerank=0 if reranks else None)
+    return lambda query: client.search_page(query.text, collection, _TOP_K, conditions, options)
 
 
 def _parts(
@@ -502,11 +537,13 @@ def _parts(
         took = [(*_timed(ask, query),) for query in queries]
         figures[f"Qdrant, {name}: round trip"] = _percentiles([ms for ms, _ in took])
         figures[f"Qdrant, {name}: inside the store"] = _percentiles([answer.time * 1e3 for _, answer in took])
-    figures |= asyncio.run(_store_parts(settings.qdrant, queries))
+    figures |= asyncio.run(_store_parts(settings.qdrant, raw.collection, queries))
     return figures
 
 
-async def _store_parts(settings: QdrantSettings, queries: Sequence[Query]) -> dict[str, dict[str, float]]:
+async def _store_parts(
+    settings: QdrantSettings, collection: str, queries: Sequence[Query]
+) -> dict[str, dict[str, float]]:
     """Time what the service does with Qdrant, its own conversions included."""
     qdrant = connect_async(settings)
     store = ChunkStore(qdrant, settings)
@@ -514,13 +551,13 @@ async def _store_parts(settings: QdrantSettings, queries: Sequence[Query]) -> di
     for query in queries:
         began_s = time.perf_counter()
         legs = (
-            store.find_near(_COLLECTION, query.embedding, None, _CANDIDATES, with_documents=False),
-            store.find_by_words(_COLLECTION, query.words, None, _CANDIDATES, with_documents=False),
+            store.find_near(collection, query.embedding, None, _CANDIDATES, with_documents=False),
+            store.find_by_words(collection, query.words, None, _CANDIDATES, with_documents=False),
         )
         found, _ = await asyncio.gather(*legs)
         finding.append((time.perf_counter() - began_s) * 1e3)
         began_s = time.perf_counter()
-        await store.fetch(_COLLECTION, list(found.scores)[:_TOP_K])
+        await store.fetch(collection, list(found.scores)[:_TOP_K])
         fetching.append((time.perf_counter() - began_s) * 1e3)
     await qdrant.close()
     return {"find both legs, as the service": _percentiles(finding), "fetch 10 chunks": _percentiles(fetching)}
@@ -558,14 +595,15 @@ def _found_share(found: Sequence[Sequence[str]], truth: Sequence[Sequence[str]])
 class _RawQdrant:
     """Asks the store by its own protocol, so that its own times can be read."""
 
-    def __init__(self, settings: QdrantSettings) -> None:
+    def __init__(self, settings: QdrantSettings, collection: str) -> None:
+        self.collection = collection
         self._client = connect(settings)
 
     def asker(
         self, mode: SearchMode, chosen: Chosen | None, limit: int, *, exact: bool = False, ef: int = HNSW_EF
     ) -> Callable[[Query], pb.QueryBatchResponse]:
         """Return what asks for one or both legs of a query in one request, as the service does."""
-        shared: dict[str, Any] = {"collection_name": _COLLECTION, "limit": limit}
+        shared: dict[str, Any] = {"collection_name": self.collection, "limit": limit}
         params = pb.SearchParams(exact=True) if exact else pb.SearchParams(hnsw_ef=ef)
         lexical_params = pb.SearchParams(exact=True) if exact else None
         if chosen:
@@ -580,7 +618,7 @@ class _RawQdrant:
                 words = pb.SparseVector(indices=query.words.indices, values=query.words.values)
                 near = pb.Query(nearest=pb.VectorInput(sparse=words))
                 asked.append(pb.QueryPoints(query=near, using=LEXICAL_VECTOR, params=lexical_params, **shared))
-            request = pb.QueryBatchPoints(collection_name=_COLLECTION, query_points=asked)
+            request = pb.QueryBatchPoints(collection_name=self.collection, query_points=asked)
             answer: pb.QueryBatchResponse = self._client.grpc_points.QueryBatch(request, timeout=60)
             return answer
 
@@ -600,21 +638,19 @@ class _RawQdrant:
 
 def _measure_beside_job(
     client: Client,
-    store: VectorStore,
+    collection: str,
     queries: Sequence[Query],
     filters: dict[str, Chosen],
     watch: "_Watch",
     data: Path,
-    data_dir: Path,
 ) -> dict[str, Any]:
-    source = data_dir / "job.jsonl"
+    source = watch.data_dir / "job.jsonl"
     documents = copy_share(data / "corpora" / "law_articles.jsonl.zst", source, _JOB_EVERY)
-    collection = f"job-{int(time.time())}"
-    job_id = client.submit_job(collection, [source], SourceFields())
+    job_id = client.submit_job(f"job-{int(time.time())}", [source], SourceFields())
     progress = _Progress(client, job_id)
     progress.wait_for_chunks(_JOB_STARTS_S)
     began_s, before = time.perf_counter(), progress.chunks
-    latency = _latencies(client, queries, filters, watch)
+    latency = _latencies(client, collection, queries, filters, watch)
     took_s, written = time.perf_counter() - began_s, progress.chunks - before
     was_running = progress.is_running
     client.cancel_job(job_id)
