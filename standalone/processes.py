@@ -26,7 +26,7 @@ _QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 _LOOPBACK = "127.0.0.1"
 _PROBE_TIMEOUT_S = 1.0
 # Searches go first, and so does the encoder: of a product that two cores share, one waits for the other.
-_BULK_NICENESS = 10
+_BULK_NICENESS = 5
 
 
 @dataclass(frozen=True, slots=True)

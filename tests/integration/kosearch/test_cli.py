@@ -226,7 +226,7 @@ def test_how_to_search_reaches_the_service(run: Run, service: Service) -> None:
         "search", "목적", "--collection", "laws", "--collection", "cases", "--mode", "lexical", "--fusion", "dbsf",
         "--lexical-weight", "0.25", "--threshold", "0.5", "--per-document", "2", "--highlight", "--explain",
         "--diversity", "0.5", "--like", "a", "--unlike", "b", "--no-reading", "--paged", "--page-token", "t",
-        "--unindexed",
+        "--unindexed", "--rerank",
     )  # fmt: skip
     (request,) = service.search.requests
     assert request == search_pb2.SearchRequest(
@@ -241,6 +241,7 @@ def test_how_to_search_reaches_the_service(run: Run, service: Service) -> None:
         with_highlights=True,
         with_explanations=True,
         diversity=0.5,
+        rerank=search_pb2.Rerank(),
         like_ids=["a"],
         unlike_ids=["b"],
         reading=search_pb2.Reading(keeps_keyboard=True, keeps_spacing=True, keeps_typos=True),

@@ -1,5 +1,6 @@
 """Measures over a search that answers as told."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,10 @@ from kosearch.errors import OverloadedError
 from kosearch.evaluation.damage import DAMAGES
 from kosearch.evaluation.retrieval import evaluate_retrieval
 from kosearch.evaluation.robustness import damage_all, evaluate_robustness
-from kosearch.evaluation.searching import ClientSearch, FoundDocument, search_all
+from kosearch.evaluation.searching import ClientSearch, FoundDocument, Way, search_all
 from kosearch.evaluation.trec_files import JudgedQuery
 from kosearch.korean.reading import ReadingOptions
-from kosearch.search_client import AS_TYPED, Hit, SearchMode, SearchOptions
+from kosearch.search_client import AS_TYPED, Hit, SearchOptions
 
 QUERIES = [
     JudgedQuery("1", "환불 규정은 어디에서 보나요?", {"환불": 1}),
@@ -21,7 +22,7 @@ QUERIES = [
 ]
 
 
-def first_word(query: str, mode: SearchMode, top_k: int) -> list[FoundDocument]:
+def first_word(query: str, mode: Way, top_k: int) -> list[FoundDocument]:
     """Find the documents that are words of the query; by `dense` behind another one."""
     names = (["x"] if mode == "dense" else []) + query.split()
     return [FoundDocument(name, "", "") for name in names][:top_k]
@@ -45,13 +46,21 @@ def client_search(client: Any, reading: ReadingOptions | None = None) -> ClientS
     return ClientSearch(client, "laws", reading)
 
 
-@pytest.mark.parametrize("mode", ["dense", "lexical", "hybrid"])
-def test_documents_are_searched_for_in_the_mode(mode: SearchMode) -> None:
+@pytest.mark.parametrize(
+    ("way", "options"),
+    [
+        ("dense", SearchOptions(mode="dense")),
+        ("lexical", SearchOptions(mode="lexical")),
+        ("hybrid", SearchOptions(mode="hybrid")),
+        ("reranked", SearchOptions(mode="hybrid", rerank=20)),
+    ],
+)
+def test_documents_are_searched_for_in_that_way(way: Way, options: SearchOptions) -> None:
     """One chunk of each, so that as many documents come as are wanted."""
     client = AskedClient()
-    found = client_search(client, AS_TYPED)("질의", mode, 100)
+    found = client_search(client, AS_TYPED)("질의", way, 100)
     assert found == [FoundDocument("a", "제목", "글 3"), FoundDocument("b", "", "글 0")]
-    options = SearchOptions(mode=mode, chunks_per_document=1, reading=AS_TYPED)
+    options = replace(options, chunks_per_document=1, reading=AS_TYPED)
     assert client.asked == [("질의", "laws", 100, (), options)]
 
 
