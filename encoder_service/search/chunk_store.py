@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,8 @@ _CHUNKS_A_REQUEST = 100
 class Found:
     """Scores of points, and the documents of these points where they were asked for."""
 
-    scores: Mapping[str, float] = field(default_factory=dict)
-    documents: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float]
+    documents: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

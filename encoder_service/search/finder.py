@@ -67,13 +67,13 @@ class Finder:
     ) -> list[Found]:
         """What each collection has that lies near; nothing where there is no embedding."""
         near = await embedding
-        if near is None:
-            return [Found() for _ in searched]
-        with_documents = request.chunks_per_document > 0
         return await asyncio.gather(
             *(
-                self._store.find_near(place.name, near, place.wanted, limit, with_documents=with_documents)
+                self._store.find_near(
+                    place.name, near, place.wanted, limit, with_documents=request.chunks_per_document > 0
+                )
                 for place in searched
+                if near is not None
             )
         )
 
@@ -81,13 +81,13 @@ class Finder:
         self, request: SearchRequest, searched: Sequence[SearchedCollection], words: SparseVector | None, limit: int
     ) -> list[Found]:
         """What each collection has with these words; nothing where there are none."""
-        if words is None:
-            return [Found() for _ in searched]
-        with_documents = request.chunks_per_document > 0
         return await asyncio.gather(
             *(
-                self._store.find_by_words(place.name, words, place.wanted, limit, with_documents=with_documents)
+                self._store.find_by_words(
+                    place.name, words, place.wanted, limit, with_documents=request.chunks_per_document > 0
+                )
                 for place in searched
+                if words is not None
             )
         )
 
@@ -220,14 +220,21 @@ def _merged(leg: Sequence[Found]) -> dict[PointKey, float]:
     }
 
 
+def _documents(leg: Sequence[Found]) -> dict[PointKey, str]:
+    return {
+        PointKey(point_id, place): name for place, each in enumerate(leg) for point_id, name in each.documents.items()
+    }
+
+
 def _groups(
     request: SearchRequest, candidates: Sequence[Candidate], dense: Sequence[Found], lexical: Sequence[Found]
 ) -> list[Group]:
     if not request.chunks_per_document:
         return each_alone(candidates)
 
+    documents = _documents(dense) | _documents(lexical)
+
     def document_of(candidate: Candidate) -> str:
-        point_id, place = candidate.key
-        return dense[place].documents.get(point_id) or lexical[place].documents[point_id]
+        return documents[candidate.key]
 
     return by_document(candidates, document_of, request.chunks_per_document)
