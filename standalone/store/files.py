@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from kosearch.errors import ConflictError
 
 _LOCK = "store.lock"
+_READ_AHEAD_BYTES = 1 << 20
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -101,6 +104,25 @@ def used_bytes(directory: Path) -> int:
             with suppress(FileNotFoundError):
                 used += (Path(folder) / name).stat().st_blocks * 512
     return used
+
+
+def read_ahead(directory: Path, room_bytes: int | None = None) -> int:
+    """Bring a directory's files into the system's memory, one after the other. Returns the bytes read; blocks.
+
+    Whoever then reads them in any order waits for no disk. 380,000 points by the order of their ids took hours where
+    the files as they lie take seconds.
+    room_bytes: what may be read, files being taken whole; None: half of the memory that is available
+    """
+    room = psutil.virtual_memory().available // 2 if room_bytes is None else room_bytes
+    read = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError), (Path(folder) / name).open("rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size > room - read:
+                    continue
+                while part := len(file.read(_READ_AHEAD_BYTES)):
+                    read += part
+    return read
 
 
 def free_bytes(directory: Path) -> int:

@@ -19,7 +19,7 @@ from standalone.store.collection import BuildAbandonedError, Collection
 from standalone.store.collection_directory import CollectionDirectory
 from standalone.store.engine import from_engine, is_panic
 from standalone.store.errors import NoSpaceError, StoreError
-from standalone.store.files import discard, sync_directory, used_bytes
+from standalone.store.files import discard, read_ahead, sync_directory, used_bytes
 from standalone.store.index_builder import EXIT_NO_SPACE, plan_frame
 from standalone.store.meta_file import FIRST_SHARD
 from standalone.store.point_pages import LAST_FRAME, encode_page, framed
@@ -81,6 +81,7 @@ class IndexBuilds:
         collection.changed = set()
         collection.is_building = True
         try:
+            await asyncio.to_thread(read_ahead, collection.shard_directory / "segments")
             await self._run_builder(collection, built)
             self._require_use(collection)
             name = f"{FIRST_SHARD}-{built.name[:12]}"

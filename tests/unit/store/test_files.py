@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kosearch.errors import ConflictError
-from standalone.store.files import remove_whole, sole_process, sync_wal, write_whole
+from standalone.store.files import read_ahead, remove_whole, sole_process, sync_wal, write_whole
 
 
 def test_write_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -43,6 +43,17 @@ def test_log_file_that_vanishes_is_looked_for_again(tmp_path: Path, monkeypatch:
 def test_log_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sync_wal(tmp_path / "nowhere", set())
+
+
+def test_files_are_read_ahead_as_far_as_there_is_room(tmp_path: Path) -> None:
+    """Whole files, in all folders; what vanishes meanwhile does no harm."""
+    (tmp_path / "segment").mkdir()
+    (tmp_path / "segment/large").write_bytes(bytes(3 << 20))
+    (tmp_path / "small").write_bytes(bytes(10))
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert read_ahead(tmp_path) == (3 << 20) + 10
+    assert read_ahead(tmp_path, room_bytes=1 << 20) == 10
+    assert read_ahead(tmp_path / "nowhere") == 0
 
 
 def test_directory_is_for_one_at_a_time(tmp_path: Path) -> None:
