@@ -94,7 +94,7 @@ _TOP_K = 10
 # Candidates that a hybrid search asks of each leg.
 _CANDIDATES = 100
 # Of the vector index, the service's among them.
-_EFS = (128, HNSW_EF, 512)
+_EFS = (128, 256, HNSW_EF, 768)
 _CALL_CHUNKS = 256
 _MADE_AT_ONCE = 2048
 _WARM_UP = 30
@@ -104,6 +104,8 @@ _RANKS = (10, 100, 1000)
 _POINT_RANKS = (1, 10, 100)
 _NOISES = (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _NEIGHBOURS = 16
+# Cosines of one text differ by less from way to way.
+_EQUAL = 1e-6
 _JOB_EVERY = 5
 _JOB_STARTS_S = 60.0
 # Which documents of a corpus the base is made of; queries come from others.
@@ -567,12 +569,12 @@ def _recall(raw: "_RawQdrant", queries: Sequence[Query], filters: dict[str, Chos
     """Compare the index with the exact search: the first ten, and the candidates that a hybrid search asks for."""
     figures: dict[str, Any] = {}
     for name, chosen in {"no filter": None, **filters}.items():
-        truth = [raw.ids(query, chosen, _CANDIDATES, exact=True) for query in queries]
-        first = [ids[:_TOP_K] for ids in truth]
+        truth = [raw.scores(query, "dense", chosen, exact=True, limit=_CANDIDATES) for query in queries]
+        first = [scores[:_TOP_K] for scores in truth]
         figures[name] = {}
         for ef in _EFS:
-            tens = [raw.ids(query, chosen, _TOP_K, ef=ef) for query in queries]
-            hundreds = [raw.ids(query, chosen, _CANDIDATES, ef=ef) for query in queries]
+            tens = [raw.scores(query, "dense", chosen, ef=ef) for query in queries]
+            hundreds = [raw.scores(query, "dense", chosen, ef=ef, limit=_CANDIDATES) for query in queries]
             figures[name][f"ef_{ef}"] = {
                 "recall_at_10": _found_share(tens, first),
                 "recall_at_100": _found_share(hundreds, truth),
@@ -587,8 +589,13 @@ def _recall(raw: "_RawQdrant", queries: Sequence[Query], filters: dict[str, Chos
     return figures
 
 
-def _found_share(found: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> float:
-    shares = [len({*ours} & {*theirs}) / len(theirs) for ours, theirs in zip(found, truth, strict=True) if theirs]
+def _found_share(found: Sequence[NDArray[np.float32]], truth: Sequence[NDArray[np.float32]]) -> float:
+    """Return the share of hits that are as near as the last one should be: of equal texts any may be found."""
+    shares = [
+        np.sum(ours >= theirs[-1] - _EQUAL) / len(theirs)
+        for ours, theirs in zip(found, truth, strict=True)
+        if len(theirs)
+    ]
     return round(float(np.mean(shares)), 4)
 
 
@@ -624,15 +631,18 @@ class _RawQdrant:
 
         return ask
 
-    def ids(
-        self, query: Query, chosen: Chosen | None, limit: int, *, exact: bool = False, ef: int = HNSW_EF
-    ) -> list[str]:
-        """Return the points of the dense leg, best first."""
-        return [hit.id.uuid for hit in self.asker("dense", chosen, limit, exact=exact, ef=ef)(query).result[0].result]
-
-    def scores(self, query: Query, mode: SearchMode, *, exact: bool, limit: int = _TOP_K) -> NDArray[np.float32]:
+    def scores(
+        self,
+        query: Query,
+        mode: SearchMode,
+        chosen: Chosen | None = None,
+        *,
+        exact: bool = False,
+        ef: int = HNSW_EF,
+        limit: int = _TOP_K,
+    ) -> NDArray[np.float32]:
         """Return the scores of one leg, falling, shape (limit,)."""
-        hits = self.asker(mode, None, limit, exact=exact)(query).result[0].result
+        hits = self.asker(mode, chosen, limit, exact=exact, ef=ef)(query).result[0].result
         return np.array([hit.score for hit in hits], np.float32)
 
 
