@@ -25,6 +25,9 @@ from encoder_service.tokeniser import Tokeniser
 from kosearch.errors import ConflictError, NotFoundError
 from kosearch.model_directory import ModelDirectory
 
+# Who reranks has thousands of tokens at once; other queries get their turn in between.
+_BATCH_TOKENS_BY_TOKEN = 1024
+
 _log = structlog.get_logger()
 
 
@@ -113,8 +116,9 @@ class ModelRegistry:
         directory = loaded.directory
         if directory.name in self._served:
             raise ConflictError(f"the service has a model {directory.name!r} already; unload it first")
-        limits = (self._max_batch_tokens, self._max_queued_tokens, self._work)
-        batcher, by_token = Batcher(directory.dim, *limits), Batcher(None, *limits)
+        batcher = Batcher(directory.dim, self._max_batch_tokens, self._max_queued_tokens, self._work)
+        few_tokens = min(self._max_batch_tokens, _BATCH_TOKENS_BY_TOKEN)
+        by_token = Batcher(None, few_tokens, self._max_queued_tokens, self._work)
         reader = TextReader(loaded.tokeniser, self._tokeniser_threads, self._max_texts, prompts_of(directory))
         encoder = Encoder(reader, batcher, by_token, self._tracer)
         served = ServedModel(directory, encoder, (batcher, by_token), *directory.golden())
