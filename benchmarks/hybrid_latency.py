@@ -609,7 +609,7 @@ class _RawQdrant:
     def asker(
         self, mode: SearchMode, chosen: Chosen | None, limit: int, *, exact: bool = False, ef: int = HNSW_EF
     ) -> Callable[[Query], pb.QueryBatchResponse]:
-        """Return what asks for one or both legs of a query in one request, as the service does."""
+        """Return what asks for one or both legs of a query in one request; the service asks for each by itself."""
         shared: dict[str, Any] = {"collection_name": self.collection, "limit": limit}
         params = pb.SearchParams(exact=True) if exact else pb.SearchParams(hnsw_ef=ef)
         lexical_params = pb.SearchParams(exact=True) if exact else None

@@ -11,8 +11,7 @@ import argparse
 from pathlib import Path
 
 import orjson
-
-from kosearch.text import normalise
+from judged_set import JudgedSet
 
 
 def main() -> None:
@@ -24,23 +23,14 @@ def main() -> None:
     parser.add_argument("--titles", action="store_true", help="give documents the titles of their articles")
     options = parser.parse_args()
 
-    documents: dict[str, dict[str, str]] = {}
-    queries, qrels = [], []
+    judged = JudgedSet("paragraph")
     for article in orjson.loads(options.source.read_bytes())["data"]:
+        title = {"title": article["title"].replace("_", " ")} if options.titles else {}
         for paragraph in article["paragraphs"]:
-            new = {"id": f"paragraph-{len(documents)}", "text": paragraph["context"]}
-            if options.titles:
-                new["title"] = article["title"].replace("_", " ")
-            document = documents.setdefault(paragraph["context"], new)
+            document_id = judged.add_document(paragraph["context"], **title)
             for question in paragraph["qas"]:
-                queries.append(f"{question['id']}\t{normalise(question['question'])}\n")
-                qrels.append(f"{question['id']}\t0\t{document['id']}\t1\n")
-
-    options.to.mkdir(parents=True, exist_ok=True)
-    (options.to / "documents.jsonl").write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in documents.values()))
-    (options.to / "queries.tsv").write_text("".join(queries), encoding="utf-8")
-    (options.to / "qrels.tsv").write_text("".join(qrels), encoding="utf-8")
-    print(f"{len(documents):,} documents, {len(queries):,} queries in {options.to}")  # noqa: T201
+                judged.add_query(question["id"], question["question"], document_id)
+    judged.write(options.to)
 
 
 if __name__ == "__main__":

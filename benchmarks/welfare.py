@@ -12,9 +12,8 @@ import argparse
 import csv
 from pathlib import Path
 
-import orjson
+from judged_set import JudgedSet
 
-from kosearch.text import normalise
 from trainer.data.datasets import is_welfare_dev
 
 
@@ -25,21 +24,13 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="folder, made where it is missing")
     options = parser.parse_args()
 
-    documents: dict[str, dict[str, str]] = {}
-    queries, qrels = [], []
+    judged = JudgedSet("answer")
     with (options.data / "retrieval" / "welfare_qa.csv").open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
-            new = {"id": f"answer-{len(documents)}", "text": row["Answer"]}
-            document = documents.setdefault(row["Answer"], new)
+            document_id = judged.add_document(row["Answer"])
             if is_welfare_dev(row["Documents"]):
-                queries.append(f"{number}\t{normalise(row['Question'])}\n")
-                qrels.append(f"{number}\t0\t{document['id']}\t1\n")
-
-    options.to.mkdir(parents=True, exist_ok=True)
-    (options.to / "documents.jsonl").write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in documents.values()))
-    (options.to / "queries.tsv").write_text("".join(queries), encoding="utf-8")
-    (options.to / "qrels.tsv").write_text("".join(qrels), encoding="utf-8")
-    print(f"{len(documents):,} documents, {len(queries):,} queries in {options.to}")  # noqa: T201
+                judged.add_query(number, row["Question"], document_id)
+    judged.write(options.to)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def _explanation_message(explanation: domain.Explanation) -> search_pb2.Explanat
         dense_score=dense.score if dense else None,
         lexical_rank=lexical.rank if lexical else None,
         lexical_score=lexical.score if lexical else None,
-        likeness=explanation.likeness,
+        max_sim=explanation.max_sim,
         matched_terms=[search_pb2.MatchedTerm(term=term, count=count) for term, count in explanation.matched_terms],
     )
 

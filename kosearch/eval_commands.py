@@ -30,7 +30,7 @@ from kosearch.evaluation.report import (
 )
 from kosearch.evaluation.retrieval import evaluate_retrieval
 from kosearch.evaluation.robustness import damage_all, evaluate_robustness
-from kosearch.evaluation.searching import ClientSearch, Way
+from kosearch.evaluation.searching import ClientSearch, EvaluatedMode
 from kosearch.evaluation.trec_files import JudgedQueries, JudgedQuery, read_judged_queries, read_queries
 from kosearch.search_client import AS_TYPED
 from kosearch.settings import Settings, load_settings
@@ -53,7 +53,7 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _Mode(StrEnum):
-    """`Way` for typer, which takes no lists of literals."""
+    """`EvaluatedMode` for typer, which takes no lists of literals."""
 
     DENSE = "dense"
     LEXICAL = "lexical"
@@ -236,7 +236,7 @@ def quantisation(
         print_quantisation(report, _out)
 
 
-def _modes(chosen: list[_Mode] | None, client: Client, collection: str) -> list[Way]:
+def _modes(chosen: list[_Mode] | None, client: Client, collection: str) -> list[EvaluatedMode]:
     """Return the modes to compare, none twice; without a choice, the one that the service takes by itself."""
     if not chosen:
         return [client.search_page(_ANY_QUERY, collection, 1).mode]

@@ -103,14 +103,15 @@ class MatchedTerm:
 class Explanation:
     """How a hit came by its score: rank from 1 and score in each leg, None where the leg does not have it.
 
-    likeness: 0 to 1, of the tokens of query and hit; None where it was not reranked
+    max_sim: 0 to 1, the cosine of the query's tokens and their nearest ones in the hit, in the mean; None where it was
+        not reranked
     """
 
     dense_rank: int | None
     dense_score: float | None
     lexical_rank: int | None
     lexical_score: float | None
-    likeness: float | None
+    max_sim: float | None
     matched_terms: tuple[MatchedTerm, ...]
 
 
@@ -259,6 +260,6 @@ def _explanation(told: search_pb2.Explanation) -> Explanation:
         dense_score=told.dense_score if told.HasField("dense_score") else None,
         lexical_rank=told.lexical_rank if told.HasField("lexical_rank") else None,
         lexical_score=told.lexical_score if told.HasField("lexical_score") else None,
-        likeness=told.likeness if told.HasField("likeness") else None,
+        max_sim=told.max_sim if told.HasField("max_sim") else None,
         matched_terms=tuple(MatchedTerm(each.term, each.count) for each in told.matched_terms),
     )

@@ -202,7 +202,7 @@ def _explained(explanation: Explanation) -> str:
         f"낱말 / words #{explanation.lexical_rank} ({explanation.lexical_score:.2f})"
         if explanation.lexical_rank
         else "",
-        "" if explanation.likeness is None else f"토큰 / tokens ({explanation.likeness:.4f})",
+        "" if explanation.max_sim is None else f"토큰 / tokens ({explanation.max_sim:.4f})",
         ", ".join(f"{each.term} x{each.count}" for each in explanation.matched_terms),
     ]
     return " · ".join(filter(None, legs))

@@ -73,16 +73,16 @@ class ChunkStore:
     ) -> Found:
         """Return the `limit` points nearest to an embedding, shape (dim,), with the cosines."""
         near = models.SearchParams(hnsw_ef=HNSW_EF)
-        query = models.QueryRequest(query=embedding.tolist(), params=near, filter=wanted, limit=limit)
-        return await self._find(collection, query, with_documents=with_documents)
+        asked = {"query": embedding.tolist(), "params": near, "filter": wanted, "limit": limit}
+        return await self._find(collection, asked, with_documents=with_documents)
 
     async def find_by_words(
         self, collection: str, words: SparseVector, wanted: models.Filter | None, limit: int, *, with_documents: bool
     ) -> Found:
         """Return the `limit` points with the highest BM25 for words."""
         vector = models.SparseVector(indices=words.indices.tolist(), values=words.values.tolist())
-        query = models.QueryRequest(query=vector, using=LEXICAL_VECTOR, filter=wanted, limit=limit)
-        return await self._find(collection, query, with_documents=with_documents)
+        asked = {"query": vector, "using": LEXICAL_VECTOR, "filter": wanted, "limit": limit}
+        return await self._find(collection, asked, with_documents=with_documents)
 
     async def fetch(
         self, collection: str, point_ids: Sequence[str], wanted: models.Filter | None = None
@@ -136,16 +136,20 @@ class ChunkStore:
             answer = await self._client.facet(collection, path, facet_filter=wanted, limit=limit, exact=True)
         return [ValueCount(hit.value, hit.count) for hit in answer.hits]
 
-    async def _find(self, collection: str, query: models.QueryRequest, *, with_documents: bool) -> Found:
-        """Ask in the protocol's own messages: the client's objects of a hundred hits take longer than finding them."""
-        query.with_payload = [PAYLOAD_DOCUMENT_ID] if with_documents else False
+    async def _find(self, collection: str, asked: Mapping[str, Any], *, with_documents: bool) -> Found:
+        """Read the protocol's own messages: the client's objects of a hundred hits take longer than finding them."""
+        query = models.QueryRequest(with_payload=[PAYLOAD_DOCUMENT_ID] if with_documents else False, **asked)
         message = RestToGrpc.convert_query_request(query, collection)
         with self._call(collection):
             answer = await self._client.grpc_points.Query(message, timeout=self._qdrant.timeout_s)
+        scores = {point.id.uuid: point.score for point in answer.result}
         documents = {}
         if with_documents:
-            documents = {point.id.uuid: point.payload[PAYLOAD_DOCUMENT_ID].string_value for point in answer.result}
-        return Found({point.id.uuid: point.score for point in answer.result}, documents)
+            documents = {
+                point.id.uuid: point.payload[PAYLOAD_DOCUMENT_ID].string_value or point.id.uuid
+                for point in answer.result
+            }
+        return Found(scores, documents)
 
     async def _records(
         self, collection: str, point_ids: list[str], wanted: models.Filter | None

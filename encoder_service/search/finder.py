@@ -18,7 +18,7 @@ from encoder_service.search.grouping import Group, by_collection, by_document, e
 from encoder_service.search.paging import MAX_CANDIDATES
 from encoder_service.search.ports import Korean, QueryEncoder, QueryModels, ReadQuery
 from encoder_service.search.requests import Mode, SearchRequest
-from encoder_service.search.reranking import likeness, reranked
+from encoder_service.search.reranking import max_sim, reranked
 from encoder_service.search.scope import SearchedCollection, mode_of
 from encoder_service.text_reader import Role
 from kosearch.errors import ConflictError, NotFoundError
@@ -162,8 +162,8 @@ class Finder:
             encoder.encode_tokens([query], _QUERY), encoder.encode_tokens(list(texts.values()), _DOCUMENT)
         )
         # Two hundred candidates take 50 ms.
-        likenesses = await asyncio.to_thread(lambda: [likeness(asked, chunk) for chunk in chunks])
-        return reranked(candidates, dict(zip(texts, likenesses, strict=True)), mode)
+        max_sims = await asyncio.to_thread(lambda: [max_sim(asked, chunk) for chunk in chunks])
+        return reranked(candidates, dict(zip(texts, max_sims, strict=True)), mode)
 
     async def _spread(
         self, request: SearchRequest, searched: Sequence[SearchedCollection], candidates: list[Candidate]

@@ -23,7 +23,7 @@ class Candidate:
     score: float
     dense: Place | None = None
     lexical: Place | None = None
-    likeness: float | None = None
+    max_sim: float | None = None
 
 
 Leg = Mapping[PointKey, Place]

@@ -25,7 +25,7 @@ _VERSION = 2
 # Version, checksum of all that follows, digest of the search.
 _HEAD = struct.Struct("<B8s16s")
 _LENGTHS = struct.Struct("<BH")  # mode, candidates
-# Point, collection, whether it begins a group, score, ranks and scores of both legs (rank 0: not in that leg), likeness
+# Point, collection, whether it begins a group, score, ranks and scores of both legs (rank 0: not in that leg), MaxSim
 # (NaN: not reranked).
 _CANDIDATE = struct.Struct("<16sB?fHfHff")
 _MODES = tuple(Mode)
@@ -121,7 +121,7 @@ def _packed(candidate: Candidate, *, is_first: bool) -> bytes:
         dense.score,
         lexical.rank,
         lexical.score,
-        nan if candidate.likeness is None else candidate.likeness,
+        nan if candidate.max_sim is None else candidate.max_sim,
     )
 
 
@@ -129,7 +129,7 @@ def _grouped(
     rows: Sequence[tuple[bytes, int, bool, float, int, float, int, float, float]], collections: int
 ) -> list[Group]:
     groups: list[list[Candidate]] = []
-    for point, collection, is_first, score, dense_rank, dense_score, lexical_rank, lexical_score, likeness in rows:
+    for point, collection, is_first, score, dense_rank, dense_score, lexical_rank, lexical_score, max_sim in rows:
         if collection >= collections:
             raise _damaged()
         dense = Place(dense_rank, dense_score) if dense_rank else None
@@ -137,5 +137,5 @@ def _grouped(
         if is_first or not groups:
             groups.append([])
         key = PointKey(str(UUID(bytes=point)), collection)
-        groups[-1].append(Candidate(key, score, dense, lexical, None if isnan(likeness) else likeness))
+        groups[-1].append(Candidate(key, score, dense, lexical, None if isnan(max_sim) else max_sim))
     return [tuple(group) for group in groups]

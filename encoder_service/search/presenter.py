@@ -100,5 +100,5 @@ def _told(
         highlights = tuple(find_highlights(frozenset(query), title, text))
     if request.with_explanations:
         matched = tuple(count_matches(query, title, text))
-        explanation = Explanation(candidate.dense, candidate.lexical, candidate.likeness, matched)
+        explanation = Explanation(candidate.dense, candidate.lexical, candidate.max_sim, matched)
     return replace(hit, highlights=highlights or (), explanation=explanation)

@@ -178,7 +178,7 @@ class Explanation:
 
     dense: Place | None
     lexical: Place | None
-    likeness: float | None = None
+    max_sim: float | None = None
     matched_terms: tuple[tuple[str, int], ...] = ()
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kosearch.evaluation.bootstrap import Difference, Interval, mean_interval, mean_intervals, paired_difference
 from kosearch.evaluation.known_items import RECIPES, KnownItem, is_ambiguous
-from kosearch.evaluation.searching import FoundDocument, SearchDocuments, Way, search_all
+from kosearch.evaluation.searching import EvaluatedMode, FoundDocument, SearchDocuments, search_all
 
 _TOP_K = 10
 CAN_TELL = (
@@ -50,7 +50,7 @@ class RecipeFigures:
 class ModeItems:
     """Figures of one way to search."""
 
-    mode: Way
+    mode: EvaluatedMode
     recipes: Sequence[RecipeFigures]
 
 
@@ -58,8 +58,8 @@ class ModeItems:
 class RecipeComparison:
     """Two ways to search over the same queries: MRR@10 of the second minus that of the first."""
 
-    first: Way
-    second: Way
+    first: EvaluatedMode
+    second: EvaluatedMode
     recipe: str
     mrr_at_10: Difference
 
@@ -81,7 +81,7 @@ def evaluate_known_items(
     search: SearchDocuments,
     collection: str,
     items: Sequence[KnownItem],
-    modes: Sequence[Way],
+    modes: Sequence[EvaluatedMode],
     seed: int,
     advance: Callable[[], None] = lambda: None,
 ) -> KnownItemReport:

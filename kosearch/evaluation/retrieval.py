@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kosearch.evaluation.bootstrap import Difference, Interval, mean_intervals, paired_difference
 from kosearch.evaluation.metrics import METRICS, figures_by_query
 from kosearch.evaluation.query_classes import CLASSES, classes_of
-from kosearch.evaluation.searching import SearchDocuments, Way, search_all
+from kosearch.evaluation.searching import EvaluatedMode, SearchDocuments, search_all
 from kosearch.evaluation.trec_files import JudgedQuery
 
 
@@ -28,7 +28,7 @@ class ClassFigures:
 class ModeFigures:
     """Figures of one way to search."""
 
-    mode: Way
+    mode: EvaluatedMode
     figures: Mapping[str, Interval]
     classes: Sequence[ClassFigures]
 
@@ -37,8 +37,8 @@ class ModeFigures:
 class ModeComparison:
     """Two ways to search over the same queries: second minus first."""
 
-    first: Way
-    second: Way
+    first: EvaluatedMode
+    second: EvaluatedMode
     differences: Mapping[str, Difference]
 
 
@@ -57,7 +57,7 @@ def evaluate_retrieval(
     search: SearchDocuments,
     collection: str,
     queries: Sequence[JudgedQuery],
-    modes: Sequence[Way],
+    modes: Sequence[EvaluatedMode],
     top_k: int,
     advance: Callable[[], None] = lambda: None,
 ) -> RetrievalReport:
@@ -75,7 +75,7 @@ def evaluate_retrieval(
 def search_figures(
     search: SearchDocuments,
     queries: Sequence[JudgedQuery],
-    mode: Way,
+    mode: EvaluatedMode,
     top_k: int,
     advance: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ def search_figures(
     return figures_by_query(rankings, [query.relevance for query in queries])
 
 
-def _mode_figures(mode: Way, values: NDArray[np.float64], queries: Sequence[JudgedQuery]) -> ModeFigures:
+def _mode_figures(mode: EvaluatedMode, values: NDArray[np.float64], queries: Sequence[JudgedQuery]) -> ModeFigures:
     return ModeFigures(mode, _named(mean_intervals(values)), _by_class(values, queries))
 
 
@@ -101,7 +101,9 @@ def _by_class(values: NDArray[np.float64], queries: Sequence[JudgedQuery]) -> li
     return found
 
 
-def _compare(first: Way, second: Way, by_mode: Mapping[Way, NDArray[np.float64]]) -> ModeComparison:
+def _compare(
+    first: EvaluatedMode, second: EvaluatedMode, by_mode: Mapping[EvaluatedMode, NDArray[np.float64]]
+) -> ModeComparison:
     differences = {
         metric: paired_difference(by_mode[first][:, column], by_mode[second][:, column])
         for column, metric in enumerate(METRICS)

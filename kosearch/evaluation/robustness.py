@@ -9,7 +9,7 @@ from kosearch.evaluation.bootstrap import Interval, mean_interval, share_kept
 from kosearch.evaluation.damage import DAMAGES, damage
 from kosearch.evaluation.metrics import METRICS
 from kosearch.evaluation.retrieval import search_figures
-from kosearch.evaluation.searching import SearchDocuments, Way
+from kosearch.evaluation.searching import EvaluatedMode, SearchDocuments
 from kosearch.evaluation.trec_files import JudgedQuery
 
 _TOP_K = 10
@@ -31,7 +31,7 @@ class DamageFigures:
 class ModeRobustness:
     """Figures of one way to search; `clean`: nDCG@10 of all queries intact."""
 
-    mode: Way
+    mode: EvaluatedMode
     clean: Interval
     damages: Sequence[DamageFigures]
 
@@ -73,7 +73,7 @@ def evaluate_robustness(
     collection: str,
     queries: Sequence[JudgedQuery],
     damaged: Sequence[DamagedQueries],
-    modes: Sequence[Way],
+    modes: Sequence[EvaluatedMode],
     seed: int,
     advance: Callable[[], None] = lambda: None,
 ) -> RobustnessReport:
@@ -91,7 +91,7 @@ def _of_mode(
     search: SearchDocuments,
     queries: Sequence[JudgedQuery],
     damaged: Sequence[DamagedQueries],
-    mode: Way,
+    mode: EvaluatedMode,
     advance: Callable[[], None],
 ) -> ModeRobustness:
     clean = search_figures(search, queries, mode, _TOP_K, advance)[:, _NDCG]

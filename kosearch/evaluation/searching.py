@@ -12,8 +12,8 @@ from kosearch.errors import OverloadedError
 from kosearch.korean.reading import ReadingOptions
 from kosearch.search_client import SearchOptions
 
-# How to search: a mode, or hybrid and reranked.
-Way = Literal["dense", "lexical", "hybrid", "reranked"]
+# What is compared: the modes of search, and hybrid with reranking.
+EvaluatedMode = Literal["dense", "lexical", "hybrid", "reranked"]
 
 # As many as the service takes for a page of ten.
 _RERANKED = 20
@@ -34,7 +34,7 @@ class FoundDocument:
 class SearchDocuments(Protocol):
     """Finds at most `top_k` documents for a query, best first, none twice."""
 
-    def __call__(self, query: str, mode: Way, top_k: int) -> list[FoundDocument]:
+    def __call__(self, query: str, mode: EvaluatedMode, top_k: int) -> list[FoundDocument]:
         """Search."""
 
 
@@ -46,7 +46,7 @@ class ClientSearch:
         self._collection = collection
         self._reading = reading
 
-    def __call__(self, query: str, mode: Way, top_k: int) -> list[FoundDocument]:
+    def __call__(self, query: str, mode: EvaluatedMode, top_k: int) -> list[FoundDocument]:
         """Search; a busy service is asked again."""
         options = SearchOptions(
             mode="hybrid" if mode == "reranked" else mode,
@@ -64,7 +64,7 @@ class ClientSearch:
 def search_all(
     search: SearchDocuments,
     queries: Sequence[str],
-    mode: Way,
+    mode: EvaluatedMode,
     top_k: int,
     advance: Callable[[], None] = lambda: None,
 ) -> list[list[FoundDocument]]:

@@ -320,7 +320,7 @@ class Hit(_message.Message):
     """Identifier of the document, as in the source."""
     score: _builtins.float
     """Dense: cosine similarity of query and chunk, -1 to 1. Lexical: BM25. Hybrid: what the fusion makes of both. In each
-    mode reranked hits have 8, 240 and 4 times their likeness on top.
+    mode reranked hits have 8, 240 and 4 times their MaxSim on top.
     """
     text: _builtins.str
     """Text of the chunk, as in the source (NFC)."""
@@ -401,14 +401,14 @@ class Explanation(_message.Message):
     LEXICAL_RANK_FIELD_NUMBER: _builtins.int
     LEXICAL_SCORE_FIELD_NUMBER: _builtins.int
     MATCHED_TERMS_FIELD_NUMBER: _builtins.int
-    LIKENESS_FIELD_NUMBER: _builtins.int
+    MAX_SIM_FIELD_NUMBER: _builtins.int
     dense_rank: _builtins.int
     """Rank of the chunk in a leg, from 1, and its score there; absent: it was not among the candidates of that leg."""
     dense_score: _builtins.float
     lexical_rank: _builtins.int
     lexical_score: _builtins.float
-    likeness: _builtins.float
-    """Where it was reranked: the cosine of the query's tokens and their nearest ones in the chunk, in the mean; 0 to 1."""
+    max_sim: _builtins.float
+    """MaxSim, where it was reranked: the cosine of the query's tokens and their nearest ones in the chunk, in the mean; 0 to 1."""
     @_builtins.property
     def matched_terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchedTerm]:
         """Words of the query that the chunk has."""
@@ -421,11 +421,11 @@ class Explanation(_message.Message):
         lexical_rank: _builtins.int | None = ...,
         lexical_score: _builtins.float | None = ...,
         matched_terms: _abc.Iterable[Global___MatchedTerm] | None = ...,
-        likeness: _builtins.float | None = ...,
+        max_sim: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank", "_dense_score", b"_dense_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "_likeness", b"_likeness", "dense_rank", b"dense_rank", "dense_score", b"dense_score", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score", "likeness", b"likeness"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank", "_dense_score", b"_dense_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "_max_sim", b"_max_sim", "dense_rank", b"dense_rank", "dense_score", b"dense_score", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score", "max_sim", b"max_sim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank", "_dense_score", b"_dense_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "_likeness", b"_likeness", "dense_rank", b"dense_rank", "dense_score", b"dense_score", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score", "likeness", b"likeness", "matched_terms", b"matched_terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank", "_dense_score", b"_dense_score", "_lexical_rank", b"_lexical_rank", "_lexical_score", b"_lexical_score", "_max_sim", b"_max_sim", "dense_rank", b"dense_rank", "dense_score", b"dense_score", "lexical_rank", b"lexical_rank", "lexical_score", b"lexical_score", "matched_terms", b"matched_terms", "max_sim", b"max_sim"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dense_rank: _TypeAlias = _typing.Literal["dense_rank"]  # noqa: Y015
     _WhichOneofArgType__dense_rank: _TypeAlias = _typing.Literal["_dense_rank", b"_dense_rank"]  # noqa: Y015
@@ -435,8 +435,8 @@ class Explanation(_message.Message):
     _WhichOneofArgType__lexical_rank: _TypeAlias = _typing.Literal["_lexical_rank", b"_lexical_rank"]  # noqa: Y015
     _WhichOneofReturnType__lexical_score: _TypeAlias = _typing.Literal["lexical_score"]  # noqa: Y015
     _WhichOneofArgType__lexical_score: _TypeAlias = _typing.Literal["_lexical_score", b"_lexical_score"]  # noqa: Y015
-    _WhichOneofReturnType__likeness: _TypeAlias = _typing.Literal["likeness"]  # noqa: Y015
-    _WhichOneofArgType__likeness: _TypeAlias = _typing.Literal["_likeness", b"_likeness"]  # noqa: Y015
+    _WhichOneofReturnType__max_sim: _TypeAlias = _typing.Literal["max_sim"]  # noqa: Y015
+    _WhichOneofArgType__max_sim: _TypeAlias = _typing.Literal["_max_sim", b"_max_sim"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_rank) -> _WhichOneofReturnType__dense_rank | None: ...
     @_typing.overload
@@ -446,7 +446,7 @@ class Explanation(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_score) -> _WhichOneofReturnType__lexical_score | None: ...
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__likeness) -> _WhichOneofReturnType__likeness | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_sim) -> _WhichOneofReturnType__max_sim | None: ...
 
 Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
 

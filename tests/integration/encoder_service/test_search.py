@@ -163,8 +163,8 @@ async def test_both_engines_rerank_alike(serve: Any, store: Engine, server: Engi
             asked: dict[str, Any] = {"rerank": search_pb2.Rerank(candidates=5), "with_explanations": True, "top_k": 40}
             for mode in (DENSE, LEXICAL, HYBRID):
                 hits = await search(channel, f"{DOCUMENTS[0].title} {DOCUMENTS[0].text}", mode=mode, **asked)
-                assert hits[0].explanation.likeness == pytest.approx(1, abs=1e-3)
-                assert [hit.explanation.HasField("likeness") for hit in hits] == [n < 5 for n in range(len(hits))]
+                assert hits[0].explanation.max_sim == pytest.approx(1, abs=1e-3)
+                assert [hit.explanation.HasField("max_sim") for hit in hits] == [n < 5 for n in range(len(hits))]
                 found.append((engine, [(hit.id, hit.chunk_index) for hit in hits]))
     assert [ids for where, ids in found if where is store] == [ids for where, ids in found if where is server]
 
@@ -173,9 +173,9 @@ async def test_further_pages_tell_the_likeness_too(channel: grpc.aio.Channel) ->
     asked: dict[str, Any] = {"rerank": search_pb2.Rerank(), "with_explanations": True, "top_k": 3}
     first = await ask(channel, "드럼 이야기", paged=True, **asked)
     second = await ask(channel, "드럼 이야기", page_token=first.next_page_token, **asked)
-    likenesses = [hit.explanation.likeness for hit in (*first.hits, *second.hits)]
-    assert len(likenesses) == 6
-    assert all(likenesses)
+    max_sims = [hit.explanation.max_sim for hit in (*first.hits, *second.hits)]
+    assert len(max_sims) == 6
+    assert all(max_sims)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ CANDIDATES = st.builds(
     FLOATS,
     dense=PLACES,
     lexical=PLACES,
-    likeness=st.none() | st.floats(0, 1, width=32),
+    max_sim=st.none() | st.floats(0, 1, width=32),
 )
 GROUPS = st.lists(st.lists(CANDIDATES, min_size=1, max_size=3).map(tuple), min_size=1, max_size=20)
 

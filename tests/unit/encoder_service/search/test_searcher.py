@@ -158,7 +158,7 @@ class TestReranking:
         assert await bench.found("절도 미수", mode=Mode.DENSE) == ["near", "whole"]
         answer = await bench.search("절도 미수", mode=Mode.DENSE, rerank=Rerank(), with_explanations=True)
         assert [hit.document_id for hit in answer.hits] == ["whole", "near"]
-        assert answer.hits[0].explanation.likeness == pytest.approx(1)
+        assert answer.hits[0].explanation.max_sim == pytest.approx(1)
         assert answer.hits[0].score == pytest.approx(0.94 / hypot(0.5, 0.8) + 8)
         asked, compared = bench.models.encoder.compared
         assert (asked, compared[0], set(compared[1])) == (
@@ -173,7 +173,7 @@ class TestReranking:
             bench.qdrant.add(name, (0.6, 0.8 - number / 10), "절도")
         answer = await bench.search(mode=Mode.DENSE, rerank=Rerank(2), with_explanations=True)
         assert [hit.document_id for hit in answer.hits] == ["a", "b", "c"]
-        assert [hit.explanation.likeness is None for hit in answer.hits] == [False, False, True]
+        assert [hit.explanation.max_sim is None for hit in answer.hits] == [False, False, True]
 
     @pytest.mark.parametrize(
         ("asked", "limit"), [({}, 20), ({"top_k": 50}, 50), ({"top_k": 900}, 900), ({"rerank": Rerank(150)}, 150)]

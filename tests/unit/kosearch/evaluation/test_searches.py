@@ -10,7 +10,7 @@ from kosearch.errors import OverloadedError
 from kosearch.evaluation.damage import DAMAGES
 from kosearch.evaluation.retrieval import evaluate_retrieval
 from kosearch.evaluation.robustness import damage_all, evaluate_robustness
-from kosearch.evaluation.searching import ClientSearch, FoundDocument, Way, search_all
+from kosearch.evaluation.searching import ClientSearch, EvaluatedMode, FoundDocument, search_all
 from kosearch.evaluation.trec_files import JudgedQuery
 from kosearch.korean.reading import ReadingOptions
 from kosearch.search_client import AS_TYPED, Hit, SearchOptions
@@ -22,7 +22,7 @@ QUERIES = [
 ]
 
 
-def first_word(query: str, mode: Way, top_k: int) -> list[FoundDocument]:
+def first_word(query: str, mode: EvaluatedMode, top_k: int) -> list[FoundDocument]:
     """Find the documents that are words of the query; by `dense` behind another one."""
     names = (["x"] if mode == "dense" else []) + query.split()
     return [FoundDocument(name, "", "") for name in names][:top_k]
@@ -55,7 +55,7 @@ def client_search(client: Any, reading: ReadingOptions | None = None) -> ClientS
         ("reranked", SearchOptions(mode="hybrid", rerank=20)),
     ],
 )
-def test_documents_are_searched_for_in_that_way(way: Way, options: SearchOptions) -> None:
+def test_documents_are_searched_for_in_that_way(way: EvaluatedMode, options: SearchOptions) -> None:
     """One chunk of each, so that as many documents come as are wanted."""
     client = AskedClient()
     found = client_search(client, AS_TYPED)("질의", way, 100)
