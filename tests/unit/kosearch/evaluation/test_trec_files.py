@@ -96,6 +96,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [("q.tsv", "q1\t하나\nq2\t둘\n".encode("cp949")), ("q.tsv.gz", b"no gzip"), ("q.tsv.gz", gzip.compress(b"q")[:-4])],
+    ids=["another encoding", "not packed", "cut off"],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
