@@ -1,13 +1,18 @@
-"""The ledgers that kosearch runs on; `tests/ledgers.py` says more."""
+"""What all tests share: the ledgers that kosearch runs on (`tests/ledgers.py` says more), and no deadline."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.ledgers import sqlite_url
 from tests.real_postgres import RealPostgres, running_postgres, why_unavailable
 from tests.real_redis import RealRedis, running_redis
+
+# Other tests and whole stacks run beside: how long an example takes says nothing of the code.
+settings.register_profile("kosearch", deadline=None)
+settings.load_profile("kosearch")
 
 
 @pytest.fixture(scope="session")

@@ -223,7 +223,7 @@ joints = st.lists(
 ).map("".join)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=awkward | joints | st.text(max_size=60), title=awkward | st.just(""))
 def test_chunks_hold_the_whole_text_and_fit(text: str, title: str, chunker: Chunker, tokenizer: Tokenizer) -> None:
     """For any text and title: together the chunks are the text, and each is read whole by the model."""

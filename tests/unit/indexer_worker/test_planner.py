@@ -358,7 +358,7 @@ def first_of_each_id(lines: list[bytes]) -> list[tuple[int, str]]:
     return sorted((number, document_id) for document_id, number in found.items())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(json_lines, max_size=12),
     line_end=st.sampled_from([b"\n", b"\r\n"]),
@@ -379,7 +379,7 @@ def test_a_plan_read_back_gives_each_document_once_in_order(
     assert [document.id for document in read_back(planned)] == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(csv_rows, max_size=12), documents=st.integers(1, 5), size=st.sampled_from([1, 60, 1 << 20]))
 def test_the_partition_size_does_not_change_what_a_table_holds(
     rows: list[bytes], documents: int, size: int, tmp_path: Path, ledger: Ledger

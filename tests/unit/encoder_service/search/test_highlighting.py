@@ -79,7 +79,7 @@ def test_words_are_counted_in_title_and_text() -> None:
     st.lists(st.sampled_from(PIECES), max_size=4).map("".join),
     st.sampled_from(["NFC", "NFD"]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_every_stretch_is_the_words_it_names(text: str, query: str, form: Any) -> None:
     """Beside emoji and Hanja, and whatever the form of the query's syllables; none overlap, all are in bounds."""
     stored = clean(text)

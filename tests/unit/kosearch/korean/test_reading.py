@@ -217,7 +217,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=30) | st.lists(_PIECES, max_size=20).map("".join))
 def test_any_text_is_read(text: str) -> None:
     """Lone surrogates included, which no other text may hold afterwards; the text for words begins with the other."""
