@@ -1,9 +1,9 @@
 """The job ledger: the truth about jobs and documents, whatever happens to broker and workers.
 
 `tables` (schema, `migrations`) -> `database` (transactions) -> `rows` (rows as values, and back) -> `documents` (what
-is stored) -> `ledger` (jobs and partitions), `plan_writer` (what a planner reads and writes), `dictionary` (words of
-the user, reanalyses). What may become of a job is decided in `kosearch.job_states`, of a reanalysis in
-`kosearch.reanalyses`; here it is written down, under a lock on its row.
+is stored), `reports` (what is told of jobs) -> `ledger` (jobs and partitions), `plan_writer` (what a planner reads and
+writes), `dictionary` (words of the user, reanalyses). What may become of a job is decided in `kosearch.job_states`, of
+a reanalysis in `kosearch.reanalyses`; here it is written down, under a lock on its row.
 """
 
 from kosearch.ledger.dictionary import DictionaryBook

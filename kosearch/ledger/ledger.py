@@ -24,6 +24,7 @@ from kosearch.jobs import (
     SourceFields,
     StoredDocument,
 )
+from kosearch.ledger import reports
 from kosearch.ledger.database import Database
 from kosearch.ledger.dictionary import DictionaryBook
 from kosearch.ledger.documents import (
@@ -44,6 +45,7 @@ from kosearch.ledger.plan_writer import PlanWriter
 from kosearch.ledger.rows import (
     ENDED_STATES,
     KEEP_PUSHED_S,
+    PUSHED_PATH,
     has_removals,
     job_of,
     job_row,
@@ -55,10 +57,9 @@ from kosearch.ledger.rows import (
     write_job,
     write_partition,
 )
-from kosearch.ledger.tables import CollectionRow, DocumentRow, JobRow, PartitionRow, PathRow, RejectionRow, RemovalRow
+from kosearch.ledger.tables import JobRow, PartitionRow, PathRow, RejectionRow, RemovalRow
 
 _ROWS_AT_ONCE = 5000
-_PUSHED_PATH = "(pushed)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class Ledger:
     def progress(self, job_id: str) -> JobProgress:
         """Return how far the job is. Raises NotFoundError."""
         with self._database.session() as session:
-            return self._progress(session, job_row(session, job_id))
+            return reports.progress_of(session, job_row(session, job_id), self._clock())
 
     def open_jobs(self) -> int:
         """Return how many jobs have not ended."""
@@ -168,12 +169,7 @@ class Ledger:
     def jobs(self, limit: int) -> list[JobSummary]:
         """Return the newest jobs, newest first."""
         with self._database.session() as session:
-            summaries = []
-            for row in session.scalars(sa.select(JobRow).order_by(JobRow.number.desc()).limit(limit)):
-                job, progress = job_of(session, row), self._progress(session, row)
-                paths = tuple(str(path) for path in job.paths) or (_PUSHED_PATH,)
-                summaries.append(JobSummary(row.id, job.collection, paths, row.created_at, progress))
-            return summaries
+            return reports.newest_jobs(session, limit, self._clock())
 
     def rejections(self, job_id: str) -> Iterator[Rejection]:
         """Yield what the job left out, in the order in which it was found. Raises NotFoundError."""
@@ -182,19 +178,15 @@ class Ledger:
         last_id = 0
         while True:
             with self._database.session() as session:
-                query = sa.select(RejectionRow).where(RejectionRow.job_number == number, RejectionRow.id > last_id)
-                rows = session.scalars(query.order_by(RejectionRow.id).limit(_ROWS_AT_ONCE)).all()
-                if not rows:
-                    return
-                last_id = rows[-1].id
-                batch = [_rejection(row) for row in rows]
+                batch, last_id = reports.rejections_after(session, number, last_id, _ROWS_AT_ONCE)
+            if not batch:
+                return
             yield from batch
 
     def rejected_paths(self, job_id: str, reason: str) -> set[str]:
         """Return the files of which something was left out, for one reason or any. Raises NotFoundError."""
         with self._database.session() as session:
-            query = sa.select(RejectionRow.path).where(RejectionRow.job_number == job_row(session, job_id).number)
-            return set(session.scalars((query.where(RejectionRow.reason == reason) if reason else query).distinct()))
+            return reports.rejected_paths(session, job_row(session, job_id).number, reason)
 
     def find_document(self, name: str, limit: int) -> tuple[list[StoredDocument], list[tuple[str, Rejection]]]:
         """Return where a document of this identifier is stored, and what was wrong with it or a file of this path.
@@ -202,23 +194,7 @@ class Ledger:
         The latter as (job id, rejection), newest first.
         """
         with self._database.session() as session:
-            stored = session.execute(
-                sa.select(CollectionRow.name, DocumentRow.document_id, DocumentRow.chunks, JobRow.id)
-                .join(CollectionRow, CollectionRow.id == DocumentRow.collection_id)
-                .join(JobRow, JobRow.number == DocumentRow.job_number)
-                .where(DocumentRow.key == document_key(name))
-            )
-            rejected = session.execute(
-                sa.select(JobRow.id, RejectionRow)
-                .join(JobRow, JobRow.number == RejectionRow.job_number)
-                .where(sa.or_(RejectionRow.document_id == name, RejectionRow.path == name))
-                .order_by(RejectionRow.id.desc())
-                .limit(limit)
-            )
-            return (
-                [StoredDocument(name, found, chunks, job_id) for name, found, chunks, job_id in stored],
-                [(job_id, _rejection(row)) for job_id, row in rejected],
-            )
+            return reports.stored_documents(session, name), reports.rejections_of(session, name, limit)
 
     # Dispatching
 
@@ -507,7 +483,7 @@ class Ledger:
     def _add_pushed(self, session: orm.Session, job_number: int, content: bytes, documents: int) -> int:
         row = PartitionRow(
             job_number=job_number,
-            path=_PUSHED_PATH,
+            path=PUSHED_PATH,
             size=len(content),
             mtime_ns=0,
             start=0,
@@ -602,43 +578,6 @@ class Ledger:
         row = session.scalar(sa.select(PartitionRow).where(PartitionRow.id == partition_id).with_for_update())
         return row, job
 
-    def _progress(self, session: orm.Session, job: JobRow) -> JobProgress:
-        is_done = PartitionRow.state == PartitionState.DONE
-        indexed = PartitionRow.documents - PartitionRow.rejected - PartitionRow.unchanged
-        sums = {
-            "documents": PartitionRow.documents,
-            "rejected": PartitionRow.rejected,
-            "unchanged": PartitionRow.unchanged,
-            "indexed": sa.case((is_done, indexed), else_=0),
-            "chunks": PartitionRow.chunks,
-            "truncated": PartitionRow.truncated,
-            "tokens": PartitionRow.tokens,
-            "tokens_embedded": PartitionRow.tokens_embedded,
-        }
-        row = session.execute(
-            sa.select(
-                *(sa.func.coalesce(sa.func.sum(number), 0).label(name) for name, number in sums.items()),
-                sa.func.coalesce(sa.func.max(PartitionRow.waits_for), "").label("waits_for"),
-            ).where(PartitionRow.job_number == job.number)
-        ).one()
-        of_job = RejectionRow.job_number == job.number
-        rejected = int(session.scalar(sa.select(sa.func.sum(RejectionRow.documents)).where(of_job)) or 0)
-        return JobProgress(
-            state=JobState(job.state),
-            # Those that were rejected while they were indexed belong to partitions, too.
-            documents_total=int(row.documents) + rejected - int(row.rejected) + job.documents_unchanged,
-            documents_indexed=int(row.indexed),
-            documents_rejected=rejected,
-            documents_unchanged=job.documents_unchanged + int(row.unchanged),
-            documents_removed=job.documents_removed,
-            chunks_indexed=int(row.chunks),
-            documents_truncated=int(row.truncated),
-            tokens=int(row.tokens),
-            tokens_embedded=int(row.tokens_embedded),
-            elapsed_s=(job.ended_at or self._clock()) - job.created_at,
-            error=job.error or row.waits_for,
-        )
-
 
 _SPAN_COLUMNS = (
     "job_number",
@@ -653,7 +592,3 @@ _SPAN_COLUMNS = (
     "content",
     "claims",
 )
-
-
-def _rejection(row: RejectionRow) -> Rejection:
-    return Rejection(row.path, row.line, row.document_id, row.reason, row.detail, row.documents)

@@ -25,6 +25,8 @@ from kosearch.ledger.tables import (
 ENDED_STATES = [state for state in JobState if state.is_ended]
 # Pushed documents are kept as long as a job that began before them may be at work on older versions of them.
 KEEP_PUSHED_S = 86_400.0
+# What stands where the path of a file would.
+PUSHED_PATH = "(pushed)"
 # What is wrong with a record or file lies in itself; it is the same when it is read again. Everything else may pass.
 LASTING_REASONS = (
     "bad_id",
@@ -168,6 +170,11 @@ def rejection_values(job_number: int, rejection: Rejection) -> dict[str, object]
         "detail": rejection.detail,
         "documents": rejection.documents,
     }
+
+
+def rejection_of(row: RejectionRow) -> Rejection:
+    """Return a row's value."""
+    return Rejection(row.path, row.line, row.document_id, row.reason, row.detail, row.documents)
 
 
 def lease_of(row: LeaseColumns) -> Lease:
