@@ -1,11 +1,9 @@
 """What a vector index costs and brings in the one-machine store: a bulk load, the build beside searches and writes.
 
     python benchmarks/index_building.py --points 100000
-    python benchmarks/index_building.py --points 100000 --sweep 16x100 16x128 16x200 32x200
 
 Starts a store of its own in a temporary directory. The vectors are drawn from clusters, normalised, with a fixed seed;
 queries are stored vectors with noise, recall@10 is measured against the exact scan. Prints JSON.
-`--sweep M x EF_CONSTRUCT` builds shards of other shapes from the same vectors instead, without a store.
 """
 
 import argparse
@@ -22,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import qdrant_edge as edge
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 from report import print_report
@@ -49,18 +46,12 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--sweep", nargs="*", metavar="MxEF_CONSTRUCT")
     arguments = parser.parse_args()
     configure_logs("benchmark", "WARNING", "console")
     vectors, queries = _draw(arguments.points, arguments.dim, arguments.queries, arguments.seed)
     shape = {name: getattr(arguments, name) for name in ("points", "dim", "queries", "seed")}
-    with tempfile.TemporaryDirectory() as folder:
-        if arguments.sweep:
-            choices = [tuple(map(int, choice.split("x"))) for choice in arguments.sweep]
-            figures = {"sweep": [_sweep(Path(folder), vectors, queries, *choice) for choice in choices]}
-        else:
-            with _store(Path(folder)) as (settings, process):
-                figures = _measure(VectorStore(settings), settings, process, vectors, queries)
+    with tempfile.TemporaryDirectory() as folder, _store(Path(folder)) as (settings, process):
+        figures = _measure(VectorStore(settings), settings, process, vectors, queries)
     print_report("index_building", {**shape, **figures})
 
 
@@ -157,47 +148,6 @@ class _Beside:
                 self._store.upsert_chunks(_COLLECTION, chunks, rows, words, wait=True)
                 self.upserts_ms.append((time.perf_counter() - began) * 1e3)
                 self.written += len(rows)
-
-
-def _sweep(
-    folder: Path, vectors: NDArray[np.float32], queries: NDArray[np.float32], m: int, ef_construct: int
-) -> dict[str, Any]:
-    """Build one shard with these parameters of the graph."""
-    path = folder / f"{m}x{ef_construct}"
-    path.mkdir()
-    params = edge.EdgeVectorParams(size=vectors.shape[1], distance=edge.Distance.Cosine, memory=edge.Memory.Cold)
-    config = edge.EdgeConfig(
-        vectors={"": params},
-        hnsw_config=edge.HnswIndexConfig(m=m, ef_construct=ef_construct, full_scan_threshold=10_000),
-        optimizers=edge.EdgeOptimizersConfig(indexing_threshold=1, default_segment_number=1, max_segment_size=1 << 40),
-    )
-    shard = edge.EdgeShard.create(str(path), config)
-    for start in range(0, len(vectors), 256):
-        page = [edge.Point(start + n, row) for n, row in enumerate(vectors[start : start + 256].tolist())]
-        shard.update(edge.UpdateOperation.upsert_points(page))
-    began_s, cpu_s = time.perf_counter(), time.process_time()
-    shard.optimize()
-    figures: dict[str, Any] = {
-        "m": m,
-        "ef_construct": ef_construct,
-        "build_wall_s": round(time.perf_counter() - began_s, 1),
-        "build_cpu_s": round(time.process_time() - cpu_s, 1),
-    }
-
-    def search(query: NDArray[np.float32], *, ef: int | None = None, exact: bool = False) -> list[Any]:
-        request = edge.QueryRequest(
-            limit=_TOP_K,
-            query=edge.Query.Nearest(query.tolist(), None),
-            params=edge.SearchParams(hnsw_ef=ef, exact=exact),
-        )
-        return [hit.id for hit in shard.query(request)]
-
-    truth, figures["exact"] = _searched(search, queries, exact=True)
-    for ef in (None, *_EFS):
-        found, took = _searched(search, queries, ef=ef)
-        figures[f"ef_{ef or 'default'}"] = {"recall_at_10": _recall(found, truth), **took}
-    shard.close()
-    return figures
 
 
 def _draw(

@@ -52,6 +52,14 @@ _UPSERT_BYTES = 8 << 20
 _LARGEST_POINT_BYTES = 32 << 20
 _IDS_A_REQUEST = 5_000
 _INDEX_POLL_S = 1.0
+# Of 100,000 chunks of statutes and rulings, 384 dimensions: with Qdrant's 16 links, 128 candidates while building and
+# float32, a search with 512 candidates finds 96.1 % of the nearest hundred in 2.8 ms of CPU, and building takes 76 s
+# of CPU. With 32, 256, and a search in eight bits that the embeddings themselves put in order, 768 candidates find
+# 98.6 % in 1.5 ms, and building takes 40 s (benchmarks/index_shapes.py).
+_HNSW = models.HnswConfigDiff(m=32, ef_construct=256)
+_QUANTISATION = models.ScalarQuantization(
+    scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
+)
 _FIRST_FIELD = pb.DenseVector.DATA_FIELD_NUMBER
 assert pb.SparseVector.VALUES_FIELD_NUMBER == _FIRST_FIELD
 # What Qdrant says of a point that is not there; of a collection it says something else.
@@ -162,12 +170,18 @@ class VectorStore:
         """
         if not self.check_collection(collection, dim, model_name, model_fingerprint):
             metadata = {METADATA_MODEL_NAME: model_name, METADATA_MODEL_FINGERPRINT: model_fingerprint}
-            vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
+            # What is searched is in memory, eight bits a number; a search reads some two hundred embeddings.
+            vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=True)
             words = {LEXICAL_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)}
             try:
                 with self._translated(collection):
                     self._client.create_collection(
-                        collection, vectors_config=vectors, sparse_vectors_config=words, metadata=metadata
+                        collection,
+                        vectors_config=vectors,
+                        sparse_vectors_config=words,
+                        hnsw_config=_HNSW,
+                        quantization_config=_QUANTISATION,
+                        metadata=metadata,
                     )
             except InvalidRequestError:
                 # Another planner, or a try of ours that got no answer, was faster.

@@ -83,6 +83,25 @@ def best(client: QdrantClient, collection: str, query: NDArray[np.float32]) -> s
     return str(client.query_points(collection, query=query.tolist(), limit=1).points[0].id)
 
 
+def test_an_index_is_searched_in_eight_bits_and_its_hits_have_the_scores_of_the_embeddings(
+    vector_store: VectorStore, client: QdrantClient, collection: str
+) -> None:
+    """With the links that the collection was made with."""
+    embeddings = rows(POINTS)
+    fill(vector_store, collection)
+    vector_store.build_index(collection, nothing)
+    config = client.get_collection(collection).config
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (32, 256)
+    assert isinstance(config.quantization_config, models.ScalarQuantization)
+    assert config.quantization_config.scalar.type is models.ScalarType.INT8
+    (query,) = rows(1, seed=7)
+    cosines = embeddings @ query / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(query)
+    rescored = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
+    how = models.SearchParams(hnsw_ef=POINTS, quantization=rescored)
+    hits = client.query_points(collection, query=query.tolist(), limit=10, search_params=how).points
+    assert [hit.score for hit in hits] == pytest.approx(np.sort(cosines)[:-11:-1].tolist(), abs=1e-5)
+
+
 def test_nothing_is_indexed_while_building_is_deferred(
     vector_store: VectorStore, client: QdrantClient, collection: str
 ) -> None:

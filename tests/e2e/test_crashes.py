@@ -12,7 +12,7 @@ from kosearch.jobs import JobState, SourceFields
 from tests.e2e.conftest import KOSEARCH, RunningStack, running_stack, write_documents
 
 # Two cores without bf16 encode 140 a second: enough to kill a part in the middle, and no more.
-DOCUMENTS = 3000
+DOCUMENTS = 1500
 
 
 def _index_and_kill(stack: RunningStack, source: Path, victim: str) -> subprocess.CompletedProcess[str]:

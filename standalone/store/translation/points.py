@@ -16,6 +16,7 @@ from standalone.store.translation.values import (
     point_id_from_pb,
     point_id_to_pb,
 )
+from standalone.store.translation.vector_index import search_params_from_pb
 from standalone.store.translation.vectors import VectorSpace, query_vector_from_pb, vectors_from_pb, vectors_to_pb
 
 _DEFAULT_LIMIT = 10
@@ -32,7 +33,6 @@ _QUERY = ALWAYS_TRUE | {
     "with_payload",
 }
 _SCROLL = ALWAYS_TRUE | {"collection_name", "filter", "offset", "limit", "with_payload", "with_vectors"}
-_SEARCH_PARAMS = frozenset({"hnsw_ef", "exact"})
 
 
 def points_from_pb(messages: Sequence[pb.PointStruct], space: VectorSpace) -> list[edge.Point]:
@@ -93,7 +93,7 @@ def query_from_pb(message: pb.QueryPoints, space: VectorSpace) -> edge.QueryRequ
         query=edge.Query.Nearest(_query_vector(message, space), message.using or None),
         filter=filter_from_pb(message.filter) if message.HasField("filter") else None,
         score_threshold=message.score_threshold if message.HasField("score_threshold") else None,
-        params=_search_params(message.params) if message.HasField("params") else None,
+        params=search_params_from_pb(message.params),
         with_payload=with_payload_from_pb(message.with_payload, default=False),
         with_vector=with_vectors_from_pb(message.with_vectors, space),
     )
@@ -159,11 +159,6 @@ def _limit(message: pb.QueryPoints | pb.ScrollPoints) -> int:
     if message.limit == 0:
         raise InvalidArgumentError("Validation error in body: [limit: value 0 invalid, must be 1 or larger]")
     return message.limit
-
-
-def _search_params(message: pb.SearchParams) -> edge.SearchParams:
-    require_supported(message, _SEARCH_PARAMS)
-    return edge.SearchParams(hnsw_ef=message.hnsw_ef if message.HasField("hnsw_ef") else None, exact=message.exact)
 
 
 def _query_vector(message: pb.QueryPoints, space: VectorSpace) -> Any:

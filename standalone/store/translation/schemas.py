@@ -11,18 +11,18 @@ from qdrant_client import grpc as pb
 from standalone.store.errors import InvalidArgumentError, UnsupportedError
 from standalone.store.index_policy import DEFAULT_THRESHOLD_KIB
 from standalone.store.translation.support import ALWAYS_TRUE, require_supported
+from standalone.store.translation.vector_index import (
+    check_index_params,
+    hnsw_config,
+    hnsw_to_pb,
+    quantisation_config,
+)
 from standalone.store.translation.vectors import VectorSpace
 
 MAX_DIM = 65_536
 MAX_NAME_CHARS = 255
 # Edge makes directories of vectors' names, with up to 14 bytes before them.
 MAX_VECTOR_NAME_BYTES = 200
-# Qdrant's 16 links; 128 candidates instead of its 100 when building and, unless a query says otherwise, when searching.
-# At 100,000 clustered points of 384 dimensions recall@10 is 1.000 for 79 s of CPU; 100 candidates: 0.9997 for 56 s,
-# 200: 1.000 for 142 s (benchmarks/index_building.py --sweep). Embeddings of texts are harder than clusters.
-HNSW_M = 16
-HNSW_EF_CONSTRUCT = 128
-HNSW_FULL_SCAN_KIB = 10_000
 _NO_LIMIT_KIB = 1 << 40
 
 _CREATE = ALWAYS_TRUE | {
@@ -30,13 +30,15 @@ _CREATE = ALWAYS_TRUE | {
     "vectors_config",
     "sparse_vectors_config",
     "metadata",
+    "hnsw_config",
+    "quantization_config",
     "shard_number",
     "replication_factor",
     "write_consistency_factor",
     "sharding_method",
 }
 _COUNTS_OF_ONE = ("shard_number", "replication_factor", "write_consistency_factor")
-_VECTOR_PARAMS = frozenset({"size", "distance"})
+_VECTOR_PARAMS = frozenset({"size", "distance", "on_disk"})
 _SPARSE_VECTOR_PARAMS = frozenset({"index", "modifier"})
 _SPARSE_INDEX = frozenset({"full_scan_threshold", "on_disk"})
 _CREATE_INDEX = ALWAYS_TRUE | {"collection_name", "wait", "field_name", "field_type", "field_index_params"}
@@ -120,6 +122,7 @@ def check_create(message: pb.CreateCollection) -> None:
         raise UnsupportedError("a collection without dense vectors")
     for name, dense in _vector_params(message).items():
         _check_dense(name, dense)
+    check_index_params(message)
     for name, sparse in _sparse_params(message).items():
         _check_sparse(name, sparse)
         if name in _vector_params(message):
@@ -142,24 +145,24 @@ def edge_config(message: pb.CreateCollection) -> edge.EdgeConfig:
 def indexed_edge_config(message: pb.CreateCollection) -> edge.EdgeConfig:
     """Return the configuration of a shard that is to be built with a vector index.
 
-    Vectors stay on disk, mapped: the system keeps what is used and takes the memory back when others need it; the
-    graph, a fortieth of their size, is read ahead. One segment, whatever the size: a query then searches one graph.
+    Vectors stay on disk, mapped: the system keeps what is used and takes the memory back when others need it. For links
+    and quantised copies see `vector_index`. One segment, whatever the size: a query then searches one graph.
     The inverted index of sparse vectors is mapped, too: 200,000 points of 60 terms (Zipf) answer queries of 8 terms in
     1.0 ms of CPU wherever it is (p50 1.0 to 1.2 ms), and a shard opens with it in 0.04 s of CPU where reading it into
     memory takes 0.18 s. Points that are not in the built shard have theirs in memory: 300 MB for so many.
     """
     return edge.EdgeConfig(
         vectors={
-            name: edge.EdgeVectorParams(size=params.size, distance=_DISTANCES[params.distance], memory=edge.Memory.Cold)
+            name: edge.EdgeVectorParams(
+                size=params.size,
+                distance=_DISTANCES[params.distance],
+                quantization_config=quantisation_config(message),
+                memory=edge.Memory.Cold,
+            )
             for name, params in _vector_params(message).items()
         },
         sparse_vectors=_sparse_config(message, edge.Memory.Cold),
-        hnsw_config=edge.HnswIndexConfig(
-            m=HNSW_M,
-            ef_construct=HNSW_EF_CONSTRUCT,
-            full_scan_threshold=HNSW_FULL_SCAN_KIB,
-            memory=edge.Memory.Cached,
-        ),
+        hnsw_config=hnsw_config(message),
         optimizers=edge.EdgeOptimizersConfig(
             indexing_threshold=1, default_segment_number=1, max_segment_size=_NO_LIMIT_KIB
         ),
@@ -260,13 +263,7 @@ def collection_info_to_pb(
                 vectors_config=message.vectors_config,
                 sparse_vectors_config=message.sparse_vectors_config if _sparse_params(message) else None,
             ),
-            hnsw_config=pb.HnswConfigDiff(
-                m=HNSW_M,
-                ef_construct=HNSW_EF_CONSTRUCT,
-                full_scan_threshold=HNSW_FULL_SCAN_KIB,
-                max_indexing_threads=0,
-                on_disk=False,
-            ),
+            hnsw_config=hnsw_to_pb(message),
             optimizer_config=pb.OptimizersConfigDiff(
                 deleted_threshold=0.2,
                 vacuum_min_vector_number=1000,
@@ -275,6 +272,7 @@ def collection_info_to_pb(
                 flush_interval_sec=1,
             ),
             wal_config=pb.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0, wal_retain_closed=1),
+            quantization_config=message.quantization_config if message.HasField("quantization_config") else None,
             metadata=message.metadata,
         ),
     )

@@ -11,8 +11,9 @@ from qdrant_client import grpc as pb
 
 from standalone.store.errors import InvalidArgumentError, UnsupportedError
 from standalone.store.index_policy import DEFAULT_THRESHOLD_KIB
-from standalone.store.translation import filters, points, schemas, values
+from standalone.store.translation import filters, points, schemas, values, vector_index
 from standalone.store.translation.support import ALWAYS_TRUE, require_supported
+from standalone.store.translation.vector_index import DEFAULT_EF_CONSTRUCT, DEFAULT_M
 from standalone.store.translation.vectors import VectorSpace
 
 SPACE = VectorSpace({"": 3})
@@ -193,7 +194,7 @@ class TestQueries:
             (pb.QueryPoints(query=pb.Query(nearest=pb.VectorInput(id=pb.PointId(num=1)))), UnsupportedError),
             (nearest(prefetch=[pb.PrefetchQuery()]), UnsupportedError),
             (nearest(lookup_from=pb.LookupLocation()), UnsupportedError),
-            (nearest(params=pb.SearchParams(quantization=pb.QuantizationSearchParams())), UnsupportedError),
+            (nearest(params=pb.SearchParams(indexed_only=True)), UnsupportedError),
         ],
     )
     def test_query_that_is_refused(self, message: pb.QueryPoints, error: type[Exception]) -> None:
@@ -267,6 +268,47 @@ def index(**params: Any) -> pb.CreateFieldIndexCollection:
     return pb.CreateFieldIndexCollection(field_name="a", field_index_params=pb.PayloadIndexParams(**params))
 
 
+def scalar(**params: Any) -> pb.QuantizationConfig:
+    return pb.QuantizationConfig(scalar=pb.ScalarQuantization(**{"type": pb.QuantizationType.Int8, **params}))
+
+
+BINARY = pb.QuantizationConfig(binary=pb.BinaryQuantization())
+
+
+class TestVectorIndex:
+    def test_it_is_built_as_the_collection_says(self) -> None:
+        message = creation(
+            hnsw_config=pb.HnswConfigDiff(m=8, ef_construct=50), quantization_config=scalar(quantile=0.9)
+        )
+        schemas.check_create(message)
+        config = schemas.indexed_edge_config(message)
+        links, quantised = config.hnsw_config, config.vectors[""].quantization_config
+        assert (links.m, links.ef_construct) == (8, 50)
+        assert (quantised.quantile, quantised.memory) == (pytest.approx(0.9), edge.Memory.Cached)
+
+    def test_nothing_is_quantised_unless_the_collection_says_so(self) -> None:
+        config = schemas.indexed_edge_config(creation())
+        assert config.vectors[""].quantization_config is None
+        assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (DEFAULT_M, DEFAULT_EF_CONSTRUCT)
+
+    def test_a_copy_that_is_always_in_memory_stays_there(self) -> None:
+        config = schemas.indexed_edge_config(creation(quantization_config=scalar(always_ram=True)))
+        assert config.vectors[""].quantization_config.memory == edge.Memory.Pinned
+
+    def test_what_was_asked_for_is_told(self) -> None:
+        message = creation(hnsw_config=pb.HnswConfigDiff(m=8), quantization_config=scalar(quantile=0.9))
+        told = schemas.collection_info_to_pb(message, shard_info(1, 0), schemas.IndexStatus(1, is_wanted=False)).config
+        assert (told.hnsw_config.m, told.hnsw_config.ef_construct) == (8, DEFAULT_EF_CONSTRUCT)
+        assert told.quantization_config == message.quantization_config
+
+    def test_what_a_quantised_copy_finds_is_put_in_order_unless_told_otherwise(self) -> None:
+        found = vector_index.quantised_search(pb.QuantizationSearchParams())
+        assert (found.ignore, found.rescore, found.oversampling) == (False, True, 2.0)
+        asked = pb.QuantizationSearchParams(ignore=True, rescore=False, oversampling=1)
+        found = vector_index.quantised_search(asked)
+        assert (found.ignore, found.rescore, found.oversampling) == (True, False, 1.0)
+
+
 class TestSchemas:
     def test_space_of_unnamed_and_named_vectors(self) -> None:
         assert schemas.vector_space(creation()).dims == {"": 4}
@@ -299,7 +341,12 @@ class TestSchemas:
             (creation(shard_number=2), UnsupportedError),
             (creation(sharding_method=pb.ShardingMethod.Custom), UnsupportedError),
             (creation(quantization_config=pb.QuantizationConfig()), UnsupportedError),
-            (creation(hnsw_config=pb.HnswConfigDiff(m=4)), UnsupportedError),
+            (creation(quantization_config=scalar(type=pb.QuantizationType.UnknownQuantization)), InvalidArgumentError),
+            (creation(quantization_config=scalar(quantile=0.4)), InvalidArgumentError),
+            (creation(quantization_config=BINARY), UnsupportedError),
+            (creation(hnsw_config=pb.HnswConfigDiff(m=0)), UnsupportedError),
+            (creation(hnsw_config=pb.HnswConfigDiff(payload_m=8)), UnsupportedError),
+            (creation(hnsw_config=pb.HnswConfigDiff(ef_construct=3)), InvalidArgumentError),
             (pb.CreateCollection(collection_name="c", sparse_vectors_config=sparse_config()), UnsupportedError),
             (creation(sparse_vectors_config=sparse_config(index=DATATYPE)), UnsupportedError),
             (creation(sparse_vectors_config=sparse_config(modifier=9)), InvalidArgumentError),
