@@ -93,7 +93,7 @@ def query_from_pb(message: pb.QueryPoints, space: VectorSpace) -> edge.QueryRequ
         query=edge.Query.Nearest(_query_vector(message, space), message.using or None),
         filter=filter_from_pb(message.filter) if message.HasField("filter") else None,
         score_threshold=message.score_threshold if message.HasField("score_threshold") else None,
-        params=search_params_from_pb(message.params),
+        params=search_params_from_pb(message.params) if message.HasField("params") else None,
         with_payload=with_payload_from_pb(message.with_payload, default=False),
         with_vector=with_vectors_from_pb(message.with_vectors, space),
     )

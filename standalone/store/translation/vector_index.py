@@ -11,12 +11,10 @@ DEFAULT_M = 16
 DEFAULT_EF_CONSTRUCT = 128
 _FULL_SCAN_KIB = 10_000
 _LEAST_EF_CONSTRUCT = 4
-# A quantised copy finds, the vectors themselves put in order. Without, scores are off by up to 0.01; with twice as many
-# candidates as are asked for, what is found is what the vectors themselves would find.
-_OVERSAMPLING = 2.0
 
 _HNSW = frozenset({"m", "ef_construct"})
 _SCALAR = frozenset({"type", "quantile", "always_ram"})
+_SEARCH_PARAMS = frozenset({"hnsw_ef", "exact", "quantization"})
 _QUANTISED_SEARCH = frozenset({"ignore", "rescore", "oversampling"})
 
 
@@ -87,19 +85,19 @@ def quantisation_config(message: pb.CreateCollection) -> edge.ScalarQuantization
 
 def search_params_from_pb(message: pb.SearchParams) -> edge.SearchParams:
     """Return how an index is searched. Raises UnsupportedError."""
-    require_supported(message, frozenset({"hnsw_ef", "exact", "quantization"}))
+    require_supported(message, _SEARCH_PARAMS)
     return edge.SearchParams(
         hnsw_ef=message.hnsw_ef if message.HasField("hnsw_ef") else None,
         exact=message.exact,
-        quantization=quantised_search(message.quantization),
+        quantization=_quantised_search(message.quantization) if message.HasField("quantization") else None,
     )
 
 
-def quantised_search(message: pb.QuantizationSearchParams) -> edge.QuantizationSearchParams:
-    """Return how a quantised copy is used: unless told otherwise rescored, from twice as many candidates."""
+def _quantised_search(message: pb.QuantizationSearchParams) -> edge.QuantizationSearchParams:
+    """Return how a quantised copy is used. What is not said is as on a server, which does not rescore eight bits."""
     require_supported(message, _QUANTISED_SEARCH)
     return edge.QuantizationSearchParams(
         ignore=message.ignore,
-        rescore=message.rescore if message.HasField("rescore") else True,
-        oversampling=message.oversampling if message.HasField("oversampling") else _OVERSAMPLING,
+        rescore=message.rescore if message.HasField("rescore") else None,
+        oversampling=message.oversampling if message.HasField("oversampling") else None,
     )

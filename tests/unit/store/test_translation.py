@@ -301,12 +301,17 @@ class TestVectorIndex:
         assert (told.hnsw_config.m, told.hnsw_config.ef_construct) == (8, DEFAULT_EF_CONSTRUCT)
         assert told.quantization_config == message.quantization_config
 
-    def test_what_a_quantised_copy_finds_is_put_in_order_unless_told_otherwise(self) -> None:
-        found = vector_index.quantised_search(pb.QuantizationSearchParams())
-        assert (found.ignore, found.rescore, found.oversampling) == (False, True, 2.0)
-        asked = pb.QuantizationSearchParams(ignore=True, rescore=False, oversampling=1)
-        found = vector_index.quantised_search(asked)
-        assert (found.ignore, found.rescore, found.oversampling) == (True, False, 1.0)
+    def test_how_a_quantised_copy_is_searched_is_passed_on(self) -> None:
+        asked = pb.QuantizationSearchParams(ignore=True, rescore=False, oversampling=1.5)
+        passed = vector_index.search_params_from_pb(pb.SearchParams(quantization=asked)).quantization
+        assert passed is not None
+        assert (passed.ignore, passed.rescore, passed.oversampling) == (True, False, 1.5)
+
+    def test_what_is_not_said_of_it_is_left_to_the_engine(self) -> None:
+        assert vector_index.search_params_from_pb(pb.SearchParams(hnsw_ef=8)).quantization is None
+        unsaid = vector_index.search_params_from_pb(pb.SearchParams(quantization=pb.QuantizationSearchParams()))
+        assert unsaid.quantization is not None
+        assert (unsaid.quantization.rescore, unsaid.quantization.oversampling) == (None, None)
 
 
 class TestSchemas:
