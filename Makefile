@@ -54,11 +54,12 @@ $(BIN)/python:
 
 # What runs the service: no torch.
 $(VENV)/.runtime: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable .
+	$(PIP) install --no-compile --constraint constraints.txt --editable .
 	touch $@
 
+# Compiled is what is imported, not all of torch: a minute less.
 # torch first and by its own version: anything that depends on it would take the newest, with gigabytes of CUDA.
 $(VENV)/.development: $(VENV)/.runtime
-	$(PIP) install --constraint constraints.txt torch
-	$(PIP) install --constraint constraints.txt --editable ".[dev,trainer]"
+	$(PIP) install --no-compile --constraint constraints.txt torch
+	$(PIP) install --no-compile --constraint constraints.txt --editable ".[dev,trainer]"
 	touch $@

@@ -300,9 +300,12 @@ class TestRefusals:
             ),
             (
                 lambda c, _: c.create_collection(
-                    "x", vectors_config=models.VectorParams(size=4, distance=models.Distance.DOT, on_disk=True)
+                    "x",
+                    vectors_config=models.VectorParams(
+                        size=4, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16
+                    ),
                 ),
-                "on_disk",
+                "datatype",
             ),
         ],
     )

@@ -99,13 +99,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         yield running
 
 
-@pytest.fixture
-def own_stack(tmp_path: Path) -> Iterator[RunningStack]:
-    """A stack for a test that kills parts of it."""
-    with running_stack(tmp_path / "data") as running:
-        yield running
-
-
 def write_documents(path: Path, count: int) -> Path:
     """Write a JSONL file of documents that all differ, about 120 characters each."""
     with path.open("w", encoding="utf-8") as file:
