@@ -57,7 +57,7 @@ _TOP_K = 10
 # Candidates that a hybrid search asks of each leg.
 _CANDIDATES = 100
 # Of the vector index, the service's among them.
-_EFS = (256, 512, HNSW_EF, 1024)
+_EFS = (256, HNSW_EF, 768, 1024)
 _WARM_UP = 30
 _RESCORED = pb.QuantizationSearchParams(rescore=True, oversampling=2.0)
 _SHARES = {"half": 1 / 2, "tenth": 1 / 10, "hundredth": 1 / 100}

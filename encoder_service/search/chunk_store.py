@@ -27,7 +27,7 @@ from kosearch.vector_store import (
 
 # Candidates that the vector index keeps in sight, or as many as are asked for. In an index of eight bits a number, as
 # collections have it, the best of twice as many as are asked for are put in order by the embeddings themselves.
-HNSW_EF = 768
+HNSW_EF = 512
 _NEAR = models.SearchParams(
     hnsw_ef=HNSW_EF, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 )

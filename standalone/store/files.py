@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -106,22 +107,28 @@ def used_bytes(directory: Path) -> int:
     return used
 
 
-def read_ahead(directory: Path, room_bytes: int | None = None) -> int:
+def room_to_read_ahead() -> int:
+    """Return half of the memory that is available, in bytes."""
+    return int(psutil.virtual_memory().available // 2)
+
+
+def read_ahead(directory: Path, room_bytes: int, stopping: threading.Event | None = None) -> int:
     """Bring a directory's files into the system's memory, one after the other. Returns the bytes read; blocks.
 
     Whoever then reads them in any order waits for no disk. 380,000 points by the order of their ids took hours where
     the files as they lie take seconds.
-    room_bytes: what may be read, files being taken whole; None: half of the memory that is available
+    room_bytes: what may be read, files being taken whole; stopping: set to give up
     """
-    room = psutil.virtual_memory().available // 2 if room_bytes is None else room_bytes
     read = 0
     for folder, _, names in os.walk(directory):
         for name in names:
             with suppress(FileNotFoundError), (Path(folder) / name).open("rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size > room - read:
+                if os.fstat(file.fileno()).st_size > room_bytes - read:
                     continue
                 while part := len(file.read(_READ_AHEAD_BYTES)):
                     read += part
+                    if stopping is not None and stopping.is_set():
+                        return read
     return read
 
 

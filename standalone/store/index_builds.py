@@ -7,6 +7,7 @@ rewrites its files in place, so a copy would be consistent only if all writes st
 
 import asyncio
 import sys
+import threading
 import time
 import uuid
 from asyncio.subprocess import PIPE, Process
@@ -19,7 +20,7 @@ from standalone.store.collection import BuildAbandonedError, Collection
 from standalone.store.collection_directory import CollectionDirectory
 from standalone.store.engine import from_engine, is_panic
 from standalone.store.errors import NoSpaceError, StoreError
-from standalone.store.files import discard, read_ahead, sync_directory, used_bytes
+from standalone.store.files import discard, read_ahead, room_to_read_ahead, sync_directory, used_bytes
 from standalone.store.index_builder import EXIT_NO_SPACE, plan_frame
 from standalone.store.meta_file import FIRST_SHARD
 from standalone.store.point_pages import LAST_FRAME, encode_page, framed
@@ -47,7 +48,13 @@ class IndexBuilds:
         self._collections = collections
 
     async def run(self) -> None:
-        """Build whatever is wanted, for ever; cancelled, it ends at once and leaves nothing behind."""
+        """Build whatever is wanted, for ever; cancelled, it ends at once and leaves nothing behind.
+
+        First what is searched is brought into memory, so that the first to search waits for no disk.
+        """
+        room = room_to_read_ahead()
+        for opened in self._collections.opened:
+            room -= await self._read_ahead(opened, room)
         while True:
             collection = self._next(time.monotonic())
             if collection is None:
@@ -81,7 +88,7 @@ class IndexBuilds:
         collection.changed = set()
         collection.is_building = True
         try:
-            await asyncio.to_thread(read_ahead, collection.shard_directory / "segments")
+            await self._read_ahead(collection)
             await self._run_builder(collection, built)
             self._require_use(collection)
             name = f"{FIRST_SHARD}-{built.name[:12]}"
@@ -89,12 +96,26 @@ class IndexBuilds:
             built = collection.directory / name
             sync_directory(collection.directory)
             built = await collection.take_over(name)
+            # What Edge opens it drops from the system's memory first.
+            await self._read_ahead(collection)
             return collection.shard.info().indexed_vectors_count
         finally:
             collection.changed = None
             collection.is_building = False
             if built != collection.shard_directory:
                 await asyncio.to_thread(discard, built, self._collections.scratch / f"doomed-{uuid.uuid4().hex}")
+
+    async def _read_ahead(self, collection: Collection, room_bytes: int | None = None) -> int:
+        """Bring a collection's files into the system's memory, as far as there is room. Returns the bytes."""
+        room = room_to_read_ahead() if room_bytes is None else room_bytes
+        stopping = threading.Event()
+        try:
+            return await asyncio.to_thread(read_ahead, collection.shard_directory / "segments", room, stopping)
+        except OSError as error:  # whoever needs the file will see
+            _log.warning("collection.not_read_ahead", collection=collection.name, reason=str(error))
+            return 0
+        finally:
+            stopping.set()
 
     async def _run_builder(self, collection: Collection, built: Path) -> None:
         """Have the shard built. Raises BuildAbandonedError, BuilderError, NoSpaceError."""

@@ -1,6 +1,7 @@
 """Files that are whole or absent, and the lock."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,16 @@ def test_files_are_read_ahead_as_far_as_there_is_room(tmp_path: Path) -> None:
     (tmp_path / "segment/large").write_bytes(bytes(3 << 20))
     (tmp_path / "small").write_bytes(bytes(10))
     (tmp_path / "gone").symlink_to("nowhere")
-    assert read_ahead(tmp_path) == (3 << 20) + 10
+    assert read_ahead(tmp_path, room_bytes=4 << 20) == (3 << 20) + 10
     assert read_ahead(tmp_path, room_bytes=1 << 20) == 10
-    assert read_ahead(tmp_path / "nowhere") == 0
+    assert read_ahead(tmp_path / "nowhere", room_bytes=1) == 0
+
+
+def test_reading_ahead_gives_up_when_told(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(64 << 20))
+    stopping = threading.Event()
+    stopping.set()
+    assert read_ahead(tmp_path, 1 << 30, stopping) < 64 << 20
 
 
 def test_directory_is_for_one_at_a_time(tmp_path: Path) -> None:
