@@ -53,8 +53,8 @@ _LARGEST_POINT_BYTES = 32 << 20
 _IDS_A_REQUEST = 5_000
 _INDEX_POLL_S = 1.0
 # Of 100,000 chunks of statutes and rulings (384 dimensions) 16 links, 128 candidates while building, and float32 find
-# 98.2 % of the nearest ten with 512 candidates in 3.7 ms of CPU, and take 71 s to build. 32, 256, and eight bits, put in
-# order by the embeddings themselves, find 99.1 % in 1.8 ms and take 44 s (docs/benchmarks.md).
+# 98.2 % of the nearest ten with 512 candidates in 3.7 ms of CPU, and take 71 s to build. 32, 256, and eight bits,
+# put in order by the embeddings themselves, find 99.1 % in 1.8 ms and take 44 s (docs/benchmarks.md).
 _HNSW = models.HnswConfigDiff(m=32, ef_construct=256)
 _QUANTISATION = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
