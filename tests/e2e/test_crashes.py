@@ -14,8 +14,6 @@ from tests.e2e.conftest import KOSEARCH, RunningStack, running_stack, write_docu
 
 # Two cores without bf16 encode 140 a second: enough to kill a part in the middle, and no more.
 DOCUMENTS = 1500
-
-
 # What a dead worker had begun goes to another one after so long.
 LEASE_S = "6"
 
