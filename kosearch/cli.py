@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -166,9 +165,14 @@ def index(
     settings, fields = load_settings(data_dir), SourceFields(id_field, text_field, title_field)
     options = JobOptions(drops_duplicates=drops_duplicates, rereads=rereads)
     if keeps_watching:
-        say = partial(_out.print, markup=False)
         keep_sources_indexed(
-            lambda: Client(load_settings(data_dir).encoder), collection, paths, fields, options, say, is_polled=polls
+            lambda: Client(load_settings(data_dir).encoder),
+            collection,
+            paths,
+            fields,
+            options,
+            typer.echo,  # rich shows a line again that Ctrl-C met just after it
+            is_polled=polls,
         )
         return
     with Client(settings.encoder) as client:
