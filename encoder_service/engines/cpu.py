@@ -16,7 +16,7 @@ from kosearch.model_directory import ModelDirectory
 
 Precision = Literal["bf16", "f32", "int8"]
 
-_WARM_UP_LENGTHS = (32, 64, 96, 128)
+_WARM_UP_LENGTHS = (8, 16, 24, 32, 40, 48, 56, 64, 96, 128)
 _CALIBRATION_TEXT_BYTES = 1 << 20
 
 

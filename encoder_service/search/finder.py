@@ -45,7 +45,7 @@ class Finder:
         mode = mode_of(request, searched)
         # The words of the query are found and looked for while the engine encodes it.
         async with _meanwhile(self._embedding(request, searched, read.text, mode)) as embedding:
-            words = await self._words(read.lexical_text, mode)
+            words = await self._words(read, mode)
             if words is None and mode is Mode.HYBRID:  # a query of nothing but particles and the like
                 mode = Mode.DENSE
             limit = leg_length(request, is_fused=mode is Mode.HYBRID)
@@ -91,9 +91,9 @@ class Finder:
             )
         )
 
-    async def _words(self, text: str, mode: Mode) -> SparseVector | None:
+    async def _words(self, read: ReadQuery, mode: Mode) -> SparseVector | None:
         """What to look for by word; None: nothing."""
-        words = None if mode is Mode.DENSE else await self._korean.query_vector(text)
+        words = None if mode is Mode.DENSE else await self._korean.query_vector(read)
         return words if words is not None and len(words.indices) else None
 
     async def _embedding(

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from encoder_service.search.ports import ReadQuery
 from kosearch.korean.morphemes import Term
+from kosearch.korean.plausibility import Morpheme
 from kosearch.korean.reading import ReadingOptions
 from kosearch.sparse_vectors import SparseVector
 
@@ -32,8 +33,8 @@ class Analyser(Protocol):
         """Return the words of a text with their places."""
         ...
 
-    def query_vector(self, query: str) -> SparseVector:
-        """Return the words of a query with their weights."""
+    def query_vector(self, query: str, found: Sequence[Morpheme] | None) -> SparseVector:
+        """Return the words of a query, found already or not, with their weights."""
         ...
 
 
@@ -70,10 +71,12 @@ class LoadedKorean:
         reader = (await self.load()).reader
         return await _aside(query, lambda: reader.read(query, options))
 
-    async def query_vector(self, text: str) -> SparseVector:
+    async def query_vector(self, query: ReadQuery) -> SparseVector:
         """Return the words of a query with their weights; empty where it has none that tell documents apart."""
         analyser = (await self.load()).analyser
-        return await _aside(text, lambda: analyser.query_vector(text))
+        if query.morphemes is not None:  # the longest part is done
+            return analyser.query_vector(query.lexical_text, query.morphemes)
+        return await _aside(query.lexical_text, lambda: analyser.query_vector(query.lexical_text, None))
 
     async def terms(self, texts: Sequence[str]) -> list[Sequence[Term]]:
         """Return the words of each text with their places."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from encoder_service.encoder import Encoded, Options
 from encoder_service.engines.engine import TokenEmbeddings
 from kosearch.korean.morphemes import Term
+from kosearch.korean.plausibility import Morpheme
 from kosearch.korean.reading import ReadingOptions
 from kosearch.sparse_vectors import SparseVector
 
@@ -47,6 +48,11 @@ class ReadQuery(Protocol):
         """The text to take words from."""
         ...
 
+    @property
+    def morphemes(self) -> Sequence[Morpheme] | None:
+        """Those of the text to take words from, where they are known."""
+        ...
+
 
 class Korean(Protocol):
     """What a searcher asks of whoever knows Korean."""
@@ -55,7 +61,7 @@ class Korean(Protocol):
         """Mend a normalised query as far as it may be."""
         ...
 
-    async def query_vector(self, text: str) -> SparseVector:
+    async def query_vector(self, query: ReadQuery) -> SparseVector:
         """The words of a query with their weights; empty where it has none that tell documents apart."""
         ...
 

@@ -12,7 +12,7 @@ Source: Robertson & Zaragoza, The Probabilistic Relevance Framework: BM25 and Be
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,23 +96,29 @@ class MorphemeAnalyser:
             words, pairs = words + title_words, pairs + title_pairs
         return sparse_vector(_saturated(words, _MEAN_WORDS) | _saturated(pairs, _MEAN_PAIRS))
 
-    def query_vector(self, query: str) -> SparseVector:
-        """Return the vector of a query; its product with a chunk's, each term times its IDF, is the score."""
-        words, pairs = self._count(query)
+    def query_vector(self, query: str, found: Sequence[Any] | None = None) -> SparseVector:
+        """Return the vector of a query; its product with a chunk's, each term times its IDF, is the score.
+
+        found: Kiwi's morphemes of the query, of whoever has them already
+        """
+        words, pairs = self._count(query, found)
         return sparse_vector(dict.fromkeys(words, 1.0) | dict.fromkeys(pairs, _PAIR_WEIGHT))
 
-    def _count(self, text: str) -> tuple[Counter[str], Counter[str]]:
-        words = self._words(text)
+    def _count(self, text: str, found: Sequence[Any] | None = None) -> tuple[Counter[str], Counter[str]]:
+        words = self._words(text) if found is None else list(_kept(found))
         return Counter(word.term for word in words), Counter(_pairs(text, words))
 
     def _words(self, text: str) -> list[_Word]:
-        return [
-            _Word(_dictionary_form(token), tag in _PAIR_TAGS, begin + token.start, begin + token.start + token.len)
-            for begin, stretch in _stretches(text)
-            for token in self._kiwi.tokenize(stretch)
-            # Kiwi says of conjugation, too: VV-I
-            if (tag := token.tag.partition("-")[0]) in _WORD_TAGS
-        ]
+        return [word for begin, stretch in _stretches(text) for word in _kept(self._kiwi.tokenize(stretch), begin)]
+
+
+def _kept(found: Iterable[Any], begin: int = 0) -> Iterator[_Word]:
+    """Yield the words among Kiwi's morphemes of a stretch that begins there."""
+    for token in found:
+        tag = token.tag.partition("-")[0]  # Kiwi says of conjugation, too: VV-I
+        if tag in _WORD_TAGS:
+            start = begin + token.start
+            yield _Word(_dictionary_form(token), tag in _PAIR_TAGS, start, start + token.len)
 
 
 def _stretches(text: str) -> Iterator[tuple[int, str]]:

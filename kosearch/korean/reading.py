@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kosearch.korean.keyboard import compose
 from kosearch.korean.layouts import read_layouts
-from kosearch.korean.plausibility import morphemes
+from kosearch.korean.plausibility import Morpheme, morphemes
 from kosearch.korean.spacing import respace
 from kosearch.korean.typos import mend_spelling, mend_typos
 from kosearch.text import normalise
@@ -43,11 +44,13 @@ class ReadQuery:
     lexical_text: what the morpheme analyser reads: the text, then other readings of single words. A word that is in no
         document costs a search by word nothing.
     changes: of `width`, `keyboard`, `spacing` and `typos`, the steps that changed the text
+    morphemes: of the lexical text, where reading it has found them
     """
 
     text: str
     lexical_text: str
     changes: tuple[str, ...]
+    morphemes: Sequence[Morpheme] | None = field(default=None, compare=False, repr=False)
 
 
 class QueryReader:
@@ -66,7 +69,9 @@ class QueryReader:
             self._read_keyboard(steps)
         if len(steps.text) <= MAX_READ_CHARACTERS and _HANGUL.search(steps.text):
             self._read_hangul(steps, options)
-        return ReadQuery(steps.text, _lexical(steps), tuple(steps.changes))
+        lexical_text = _lexical(steps)
+        analysed, found = steps.analysed
+        return ReadQuery(steps.text, lexical_text, tuple(steps.changes), found if lexical_text == analysed else None)
 
     def _read_keyboard(self, steps: "_Steps") -> None:
         text = compose(steps.text)
@@ -80,11 +85,16 @@ class QueryReader:
             steps.take("typos", mend_spelling(steps.text))
         if options.keeps_spacing and options.keeps_typos:
             return
-        found = morphemes(steps.text, self._kiwi)
+        found = self._morphemes(steps)
         if not options.keeps_spacing and steps.take("spacing", respace(steps.text, found, self._kiwi)):
-            found = morphemes(steps.text, self._kiwi)
+            found = self._morphemes(steps)
         if not options.keeps_typos:
             steps.take("typos", *mend_typos(steps.text, found, self._kiwi))
+
+    def _morphemes(self, steps: "_Steps") -> Sequence[Morpheme]:
+        found = morphemes(steps.text, self._kiwi)
+        steps.analysed = (steps.text, found)
+        return found
 
 
 class _Steps:
@@ -94,6 +104,8 @@ class _Steps:
         self.text = text
         self.changes: list[str] = []
         self.alternatives: list[str] = []
+        # What was analysed last, and its morphemes.
+        self.analysed: tuple[str, Sequence[Morpheme]] = ("", ())
 
     def take(self, step: str, text: str, alternatives: tuple[str, ...] = ()) -> bool:
         """Go on with the text; say whether it is another. It stays NFC where syllables came to stand before jamo."""

@@ -101,8 +101,10 @@ def test_few_sentences_leave_little_room(lengths: list[int]) -> None:
 @pytest.mark.parametrize(
     ("lengths", "row_tokens"),
     [
-        ([5], 32),
-        ([20, 20], 64),
+        ([5], 8),
+        ([20, 20], 40),
+        ([64], 64),
+        ([65], 96),
         ([128], 128),
         ([100, 100], 112),
         ([129], 160),

@@ -72,6 +72,7 @@ class FakeReading:
 
     text: str
     lexical_text: str
+    morphemes: None = None
 
 
 class FakeKorean:
@@ -81,8 +82,8 @@ class FakeKorean:
         text = query if reading.keeps_keyboard else query.replace("dkssud", "안녕")
         return FakeReading(text, text)
 
-    async def query_vector(self, text: str) -> SparseVector:
-        return words_vector(text)
+    async def query_vector(self, query: FakeReading) -> SparseVector:
+        return words_vector(query.lexical_text)
 
     async def terms(self, texts: Sequence[str]) -> list[list[Term]]:
         return [terms_of(text) for text in texts]

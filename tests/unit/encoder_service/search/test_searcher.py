@@ -107,9 +107,9 @@ class TestModes:
             await asyncio.wait_for(is_asked_for_words.wait(), 5)
             return await encode(*given)
 
-        async def late_words(text: str) -> Any:
+        async def late_words(query: Any) -> Any:
             await asyncio.wait_for(is_encoding.wait(), 5)
-            return await query_vector(text)
+            return await query_vector(query)
 
         async def told(query: Any, **given: Any) -> Any:
             is_asked_for_words.set()

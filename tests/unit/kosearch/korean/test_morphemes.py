@@ -8,6 +8,7 @@ import pytest
 
 from kosearch.korean.kiwi import shared_kiwi
 from kosearch.korean.morphemes import MorphemeAnalyser
+from kosearch.korean.reading import QueryReader
 from kosearch.sparse_vectors import SparseVector
 
 
@@ -115,6 +116,28 @@ def test_pairs_do_not_reach_over_a_gap_and_are_no_words(analyser: MorphemeAnalys
     apart = analyser.query_vector("민법의 상법")
     assert len(apart) == 4  # two words and the pair within each
     assert score(apart, analyser.document_vector("", "법상")) == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "are_found"),
+    [
+        ("국립중앙박물관에서 열린 전시", True),
+        ("아버지가방에들어가신다", True),
+        ("ＫＢ국민은행의 금리가 1,234원", False),  # looked for in full width as well
+        ("dkssudgktpdy", False),
+        ("ab", False),
+        ("은 는", True),
+    ],
+)
+def test_words_that_reading_the_query_has_found_make_the_same_vector(
+    analyser: MorphemeAnalyser, typed: str, are_found: bool
+) -> None:
+    """Whatever reading has made of the query, its morphemes are those of the text that is looked for by word."""
+    read = QueryReader(shared_kiwi()).read(typed)
+    assert (read.morphemes is not None) == are_found
+    anew = analyser.query_vector(read.lexical_text)
+    found = analyser.query_vector(read.lexical_text, read.morphemes)
+    assert (found.indices.tolist(), found.values.tolist()) == (anew.indices.tolist(), anew.values.tolist())
 
 
 def test_the_same_text_has_the_same_vector(analyser: MorphemeAnalyser) -> None:
