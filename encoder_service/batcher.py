@@ -24,6 +24,8 @@ from kosearch.errors import OverloadedError, UnavailableError
 
 _RATE_BEFORE_MEASURED = 10_000.0  # tokens/s
 _RETRY_AFTER_BOUNDS_S = (0.05, 30.0)
+# A pace that no batch has confirmed for so long may be over: the machine had other work then, or was suspended.
+_PACE_HOLDS_S = 5.0
 _STOPPING = "the encoder service is stopping; ask again in a few seconds"
 
 
@@ -146,6 +148,7 @@ class Batcher:
         self._queues = {priority: _ClassQueue() for priority in Priority}
         self._running_tokens = 0
         self._pace = Pace()
+        self._paced_at = float("-inf")  # when it was confirmed, on the clock
         self._last_query = float("-inf")  # when one came, on the clock
         self._is_open = True
 
@@ -170,7 +173,7 @@ class Batcher:
         """Raise OverloadedError when `tokens` more do not fit, or would not be encoded within `deadline_s`.
 
         A call larger than the queue fits when the queue is empty. A call without deadline is refused for room only, and
-        so is one that finds nobody else before the pace of full batches is known.
+        so is one that finds nobody else while the pace of full batches is not known, or is known from long ago.
         """
         if not self._is_open:
             raise UnavailableError(_STOPPING)
@@ -182,9 +185,10 @@ class Batcher:
                 f"ask again in {retry_after_s:.1f} s, or run more encoder services",
                 retry_after_s,
             )
-        # Who knows the pace of a few short queries alone would refuse a large call, and the next one, and never learn.
+        # Who knows the pace of a few short queries alone, or one that is over, would refuse a large call, and the next
+        # one, and never learn.
         is_alone = not (queued or self._running_tokens)
-        if deadline_s is None or (is_alone and not self._pace.can_tell(tokens)):
+        if deadline_s is None or (is_alone and not self._knows_pace_of(tokens)):
             return
         ahead = self._queues[Priority.QUERY].tokens if priority is Priority.QUERY else queued
         has_bulk = priority is Priority.QUERY and self._queues[Priority.BULK].tokens > 0
@@ -269,7 +273,11 @@ class Batcher:
             for part in batch:
                 self._queues[part.call.priority].leave(part.call)
             return
-        self._pace.note(tokens, elapsed_s)
+        if self._pace.note(tokens, elapsed_s):
+            self._paced_at = self._clock()
+
+    def _knows_pace_of(self, tokens: int) -> bool:
+        return self._pace.can_tell(tokens) and self._clock() - self._paced_at <= _PACE_HOLDS_S
 
     def _bulk_waits_s(self) -> float:
         since = self._queues[Priority.BULK].passed_over_since

@@ -43,10 +43,10 @@ class Pace:
         """Tell whether the pace says something of so many tokens."""
         return self.knows_full_batches or tokens < _FULL_TOKENS
 
-    def note(self, tokens: int, elapsed_s: float) -> None:
-        """Learn from a batch."""
+    def note(self, tokens: int, elapsed_s: float) -> bool:
+        """Learn from a batch. False when it tells nothing."""
         if tokens < _TELLING_TOKENS and self.measured >= 1:
-            return
+            return False
         newest = max(elapsed_s, 1e-6) / tokens
         share = min(1.0, tokens / _FULL_TOKENS)
         if share == 1.0 and not self.knows_full_batches:
@@ -56,3 +56,4 @@ class Pace:
             self.deviation += _DEVIATION_WEIGHT * share * (abs(newest - self.s_per_token) - self.deviation)
         self.measured += share
         self.s_per_token += max(_MEAN_WEIGHT * share, share / self.measured) * (newest - self.s_per_token)
+        return True

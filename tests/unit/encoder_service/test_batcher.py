@@ -32,9 +32,11 @@ class FakeEngine:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.seconds = 0.0
+        self.suspended_s = 0.0  # in the next batch
 
     def encode(self, token_ids: Sequence[TokenIds]) -> Embeddings:
-        self.seconds += 0.5
+        self.seconds += 0.5 + self.suspended_s
+        self.suspended_s = 0.0
         self.batches.append([len(ids) for ids in token_ids])
         if any(ids[0] == 666 for ids in token_ids):
             raise EngineError("the weights caught fire")
@@ -181,6 +183,21 @@ async def test_a_call_that_cannot_meet_its_deadline_is_refused_at_once(bench: Be
         await bench.batcher.encode([text(10)], deadline_s=1.4)  # 20 tokens, and 10 that may fill its batch up
     assert refusal.value.retry_after_s == pytest.approx(0.12)
     assert not (await bench.ask(text(10), deadline_s=1.6)).done()
+
+
+async def test_an_engine_that_was_slow_long_ago_is_tried_again(bench: Bench) -> None:
+    """The machine slept in a batch: by that pace no call would ever be let in, and none could show another."""
+    bench.engine.suspended_s = 3600.0
+    await bench.ask(text(10))
+    await bench.step()
+    with pytest.raises(OverloadedError):
+        await bench.batcher.encode([text(10)], deadline_s=60.0)
+    bench.engine.seconds += 6.0
+    call = await bench.ask(text(10), deadline_s=60.0)
+    with pytest.raises(OverloadedError):  # one at a time
+        await bench.batcher.encode([text(10)], deadline_s=60.0)
+    await bench.step()
+    assert len((await call).answers) == 1
 
 
 async def test_bulk_work_does_not_count_against_the_deadline_of_a_query(bench: Bench) -> None:

@@ -47,8 +47,9 @@ def test_small_batches_tell_nothing_of_large_calls() -> None:
     pace = Pace()
     for _ in range(100):
         pace.note(8, 0.02)
+    assert not pace.note(8, 0.02)
     assert pace.can_tell(255)
     assert not pace.can_tell(256)
-    pace.note(256, 0.0256)
+    assert pace.note(256, 0.0256)
     assert pace.can_tell(100_000)
     assert pace.cautious_s_per_token == pytest.approx(0.0001)
