@@ -56,7 +56,7 @@ class _Supervised:
         self.spec = spec
         self.restarts = 0
         self.log = log
-        self._environment = environment
+        self._environment = {**spec.environment, **environment}
         self._process: asyncio.subprocess.Process | None = None
 
     @property
