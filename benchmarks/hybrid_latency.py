@@ -36,9 +36,10 @@ from qdrant_client import grpc as pb
 from qdrant_client import models
 from qdrant_client.conversions.conversion import RestToGrpc
 from real_queries import Query, real_queries
+from recall import found_share
 from report import print_report
 
-from encoder_service.search.chunk_store import HNSW_EF, ChunkStore
+from encoder_service.search.chunk_store import HNSW_EF, NEAR, ChunkStore
 from kosearch.client import Client, SearchOptions
 from kosearch.errors import KosearchError
 from kosearch.jobs import SourceFields
@@ -59,11 +60,8 @@ _CANDIDATES = 100
 # Of the vector index, the service's among them.
 _EFS = (256, HNSW_EF, 768, 1024)
 _WARM_UP = 30
-_RESCORED = pb.QuantizationSearchParams(rescore=True, oversampling=2.0)
 _SHARES = {"half": 1 / 2, "tenth": 1 / 10, "hundredth": 1 / 100}
 _FILTERED_FIELDS = ("source", "kind", "court", "category")
-# Cosines of one text differ by less from way to way.
-_EQUAL = 1e-6
 _JOB_EVERY = 5
 _JOB_STARTS_S = 60.0
 
@@ -205,7 +203,7 @@ def _parts(
     reader, analyser = QueryReader(kiwi), MorphemeAnalyser(kiwi)
     parts: dict[str, Callable[[Query], Any]] = {
         "read the query": lambda query: reader.read(query.text),
-        "find its words": lambda query: analyser.query_vector(query.read.lexical_text),
+        "find its words": lambda query: analyser.query_vector(query.read.lexical_text, query.read.morphemes),
         "encode it, a call of the service": lambda query: client.encode([query.read.text], "query"),
     }
     figures = {name: _percentiles([_timed_ms(part, query) for query in queries]) for name, part in parts.items()}
@@ -251,8 +249,8 @@ def _recall(raw: "_RawQdrant", queries: Sequence[Query], filters: dict[str, Chos
             tens = [raw.scores(query, "dense", chosen, ef=ef) for query in queries]
             hundreds = [raw.scores(query, "dense", chosen, ef=ef, limit=_CANDIDATES) for query in queries]
             figures[name][f"ef_{ef}"] = {
-                "recall_at_10": _found_share(tens, first),
-                "recall_at_100": _found_share(hundreds, truth),
+                "recall_at_10": found_share(tens, first),
+                "recall_at_100": found_share(hundreds, truth),
             }
         _tell(f"recall, {name}: {figures[name]}")
     some = queries[:50]
@@ -260,16 +258,6 @@ def _recall(raw: "_RawQdrant", queries: Sequence[Query], filters: dict[str, Chos
     found, exact = ([raw.scores(query, "lexical", exact=each) for query in some] for each in (False, True))
     figures["lexical_is_exact"] = all(np.allclose(a, b) for a, b in zip(found, exact, strict=True))
     return figures
-
-
-def _found_share(found: Sequence[NDArray[np.float32]], truth: Sequence[NDArray[np.float32]]) -> float:
-    """Return the share of hits that are as near as the last one should be: of equal texts any may be found."""
-    shares = [
-        np.sum(ours >= theirs[-1] - _EQUAL) / len(theirs)
-        for ours, theirs in zip(found, truth, strict=True)
-        if len(theirs)
-    ]
-    return round(float(np.mean(shares)), 4)
 
 
 class _RawQdrant:
@@ -284,7 +272,8 @@ class _RawQdrant:
     ) -> Callable[[Query], pb.QueryBatchResponse]:
         """Return what asks for one or both legs of a query in one request; the service asks for each by itself."""
         shared: dict[str, Any] = {"collection_name": self.collection, "limit": limit}
-        params = pb.SearchParams(exact=True) if exact else pb.SearchParams(hnsw_ef=ef, quantization=_RESCORED)
+        indexed = RestToGrpc.convert_search_params(NEAR.model_copy(update={"hnsw_ef": ef}))
+        params = pb.SearchParams(exact=True) if exact else indexed
         lexical_params = pb.SearchParams(exact=True) if exact else None
         if chosen:
             shared["filter"] = RestToGrpc.convert_filter(chosen.for_qdrant)

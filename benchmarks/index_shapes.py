@@ -13,7 +13,6 @@ the embeddings themselves, as in the service. Prints JSON.
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import qdrant_edge as edge
 from index_stack import running_stack
 from numpy.typing import NDArray
 from real_queries import real_queries
+from recall import found_share
 from report import print_report
 
 from kosearch.client import Client
@@ -33,7 +33,6 @@ from kosearch.logs import configure_logs
 _EFS = (128, 256, 512, 768, 1024)
 _LIMITS = (10, 100)
 _POINTS_AT_ONCE = 2000
-_EQUAL = 1e-5
 
 
 def main() -> None:
@@ -102,7 +101,7 @@ def _measure(
             began_s = time.process_time()
             found = _search(shard, queries, ef, limit)
             figures[f"ef_{ef}"] |= {
-                f"recall_at_{limit}": _found_share(found, nearest[:, limit - 1]),
+                f"recall_at_{limit}": found_share(found, nearest[:, :limit]),
                 f"cpu_ms_of_{limit}": round((time.process_time() - began_s) / len(queries) * 1e3, 2),
             }
     shard.close()
@@ -144,13 +143,6 @@ def _search(shard: edge.EdgeShard, queries: NDArray[np.float32], ef: int, limit:
         )
         for query in queries.tolist()
     ]
-
-
-def _found_share(found: Sequence[NDArray[np.float32]], least: NDArray[np.float32]) -> float:
-    """Return the share of hits that are as near as the last one should be: of equal texts any may be found."""
-    return round(
-        float(np.mean([np.mean(scores >= score - _EQUAL) for scores, score in zip(found, least, strict=True)])), 4
-    )
 
 
 if __name__ == "__main__":

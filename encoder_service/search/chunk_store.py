@@ -28,7 +28,7 @@ from kosearch.vector_store import (
 # Candidates that the vector index keeps in sight, or as many as are asked for. In an index of eight bits a number, as
 # collections have it, the best of twice as many as are asked for are put in order by the embeddings themselves.
 HNSW_EF = 512
-_NEAR = models.SearchParams(
+NEAR = models.SearchParams(
     hnsw_ef=HNSW_EF, quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0)
 )
 
@@ -74,7 +74,7 @@ class ChunkStore:
         with_documents: bool,
     ) -> Found:
         """Return the `limit` points nearest to an embedding, shape (dim,), with the cosines."""
-        asked = {"query": embedding.tolist(), "params": _NEAR, "filter": wanted, "limit": limit}
+        asked = {"query": embedding.tolist(), "params": NEAR, "filter": wanted, "limit": limit}
         return await self._find(collection, asked, with_documents=with_documents)
 
     async def find_by_words(
