@@ -241,7 +241,8 @@ class Ledger:
                 .with_for_update(of=PartitionRow, skip_locked=True)
             )
             numbers = list(session.scalars(due))
-            session.execute(sa.update(PartitionRow).where(PartitionRow.id.in_(numbers)).values(dispatched_at=now))
+            if numbers:  # mostly there are none, and nobody else should wait for a write of nothing
+                session.execute(sa.update(PartitionRow).where(PartitionRow.id.in_(numbers)).values(dispatched_at=now))
             return numbers
 
     # Planning and finishing
