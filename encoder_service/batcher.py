@@ -15,7 +15,7 @@ from encoder_service.scheduling import (
     Part,
     Priority,
     batch_tokens,
-    bulk_share,
+    bulk_batch_tokens,
     choose_class,
     choose_parts,
     expected_wait_s,
@@ -253,11 +253,14 @@ class Batcher:
         if priority is None:
             return []
         now = self._clock()
-        share = 1.0
+        tokens = batch_tokens(self._max_batch_tokens, self._pace.tokens_per_s)
         if priority is Priority.BULK:
-            has_queries = self._queues[Priority.QUERY].tokens > 0
-            share = bulk_share(has_queries=has_queries, query_came_s_ago=now - self._last_query)
-        tokens = batch_tokens(self._max_batch_tokens, self._pace.tokens_per_s, share)
+            tokens = bulk_batch_tokens(
+                self._max_batch_tokens,
+                self._pace.tokens_per_s,
+                has_queries=self._queues[Priority.QUERY].tokens > 0,
+                query_came_s_ago=now - self._last_query,
+            )
         batch = self._queues[priority].take(tokens, now)
         for part in batch:
             if part.call.started is None:

@@ -13,7 +13,7 @@ from encoder_service.scheduling import (
     Part,
     Priority,
     batch_tokens,
-    bulk_share,
+    bulk_batch_tokens,
     choose_class,
     choose_parts,
     expected_wait_s,
@@ -146,14 +146,26 @@ def test_a_batch_takes_a_quarter_of_a_second() -> None:
     assert batch_tokens(4096, 100_000.0) == 4096
     assert batch_tokens(4096, 4_000.0) == 1_000
     assert batch_tokens(4096, 10.0) == 256
-    assert batch_tokens(4096, 4_000.0, share=0.25) == 250
 
 
-def test_bulk_work_gets_small_batches_while_queries_wait_or_come() -> None:
-    alone = bulk_share(has_queries=False, query_came_s_ago=float("inf"))
-    beside = bulk_share(has_queries=False, query_came_s_ago=0.5)
-    aged = bulk_share(has_queries=True, query_came_s_ago=60.0)
-    assert 0 < aged == beside < alone == 1.0
+@pytest.mark.parametrize(
+    ("tokens_per_s", "alone", "beside"),
+    [
+        (None, 4096, 128),
+        (20_000.0, 4096, 400),  # 20 ms
+        (2_000.0, 500, 128),  # a slow model: a row of tokens, which is what it does best
+        (1e6, 4096, 4096),  # a fast one does a whole batch in less
+    ],
+)
+def test_bulk_work_gets_small_batches_while_queries_wait_or_come(
+    tokens_per_s: float | None, alone: int, beside: int
+) -> None:
+    def bulk(*, has_queries: bool, came_s_ago: float) -> int:
+        return bulk_batch_tokens(4096, tokens_per_s, has_queries=has_queries, query_came_s_ago=came_s_ago)
+
+    assert bulk(has_queries=False, came_s_ago=float("inf")) == alone
+    assert bulk(has_queries=False, came_s_ago=0.5) == beside
+    assert bulk(has_queries=True, came_s_ago=60.0) == beside
 
 
 def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_batch() -> None:
@@ -161,5 +173,5 @@ def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_ba
     assert expected_wait_s(100, 0, pace, 4096, has_bulk=False) == pytest.approx(0.5 + 0.02)
     assert expected_wait_s(100, 300, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 300 + 256) + 0.02)
     assert expected_wait_s(100, 200, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 200 + 200) + 0.02)
-    assert expected_wait_s(100, 100, pace, 4096, has_bulk=True) == pytest.approx(0.005 * 300 * 1.1 + 0.02)
+    assert expected_wait_s(100, 100, pace, 4096, has_bulk=True) == pytest.approx(0.005 * 300 * 1.04 + 0.02)
     assert expected_wait_s(100, 300, Pace(), 4096, has_bulk=True) == 0.0
