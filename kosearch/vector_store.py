@@ -59,6 +59,11 @@ _HNSW = models.HnswConfigDiff(m=32, ef_construct=256)
 _QUANTISATION = models.ScalarQuantization(
     scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
 )
+# Of few chunks that a filter leaves a search by word reads the words of each, of more than these the lists of words.
+# 4,000 of 382,322 take 7.6 ms the first way, one query in ten 28, and 6.2 and 8.7 the other. Qdrant says 5,000.
+_WORDS = models.SparseVectorParams(
+    modifier=models.Modifier.IDF, index=models.SparseIndexParams(full_scan_threshold=1000)
+)
 _FIRST_FIELD = pb.DenseVector.DATA_FIELD_NUMBER
 assert pb.SparseVector.VALUES_FIELD_NUMBER == _FIRST_FIELD
 # What Qdrant says of a point that is not there; of a collection it says something else.
@@ -171,13 +176,12 @@ class VectorStore:
             metadata = {METADATA_MODEL_NAME: model_name, METADATA_MODEL_FINGERPRINT: model_fingerprint}
             # What is searched is in memory, eight bits a number; a search reads some two hundred embeddings.
             vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=True)
-            words = {LEXICAL_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)}
             try:
                 with self._translated(collection):
                     self._client.create_collection(
                         collection,
                         vectors_config=vectors,
-                        sparse_vectors_config=words,
+                        sparse_vectors_config={LEXICAL_VECTOR: _WORDS},
                         hnsw_config=_HNSW,
                         quantization_config=_QUANTISATION,
                         metadata=metadata,

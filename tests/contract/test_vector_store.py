@@ -94,6 +94,7 @@ def test_an_index_is_searched_in_eight_bits_and_its_hits_have_the_scores_of_the_
     assert (config.hnsw_config.m, config.hnsw_config.ef_construct) == (32, 256)
     assert isinstance(config.quantization_config, models.ScalarQuantization)
     assert config.quantization_config.scalar.type is models.ScalarType.INT8
+    assert config.params.sparse_vectors["lexical"].index.full_scan_threshold == 1000
     (query,) = rows(1, seed=7)
     cosines = embeddings @ query / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(query)
     rescored = models.QuantizationSearchParams(rescore=True, oversampling=2.0)
