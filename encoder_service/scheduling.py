@@ -27,7 +27,7 @@ _PATIENCE_S = 0.5
 # Where queries wait, or have come of late and more will come, a batch of bulk work keeps the engine for about so long,
 # as a query may have to wait for it. On two cores batches of 250 to 1,600 tokens are equally fast a token.
 _OF_LATE_S = 1.0
-_BESIDE_QUERIES_S = 0.02
+_BESIDE_QUERIES_S = 0.01
 _LEAST_TOKENS_BESIDE_QUERIES = 128
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02

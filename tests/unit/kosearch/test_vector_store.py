@@ -127,7 +127,7 @@ def test_rows_of_another_type_or_order_are_sent_as_float32() -> None:
 
 
 def test_requests_are_bounded_by_points() -> None:
-    assert upserted(FakePoints(), 600) == [256, 256, 88]
+    assert upserted(FakePoints(), 150) == [64, 64, 22]
 
 
 def test_requests_are_bounded_by_bytes() -> None:
@@ -141,15 +141,15 @@ def test_requests_are_bounded_by_bytes() -> None:
 def test_all_requests_wait_when_they_are_told_to() -> None:
     """A server does not tell of a write that failed when nobody waited for it."""
     points = FakePoints()
-    upserted(points, 300)
+    upserted(points, 100)
     assert [request.wait for request in points.requests] == [True, True]
 
 
 def test_what_takes_too_long_is_sent_in_halves() -> None:
     points = FakePoints(bears=40)
-    assert sum(upserted(points, 256)) == 256
+    assert sum(upserted(points, 150)) == 150
     assert [point.payload["chunk_index"].integer_value for request in points.requests for point in request.points] == (
-        list(range(256))
+        list(range(150))
     )
 
 
