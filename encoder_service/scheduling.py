@@ -170,4 +170,7 @@ def expected_wait_s(own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_to
     # A call ends with its batch, which is filled up with what comes while it waits.
     beside = min(tokens_ahead, batch_tokens(max_batch_tokens, pace.tokens_per_s))
     wait_s = (own_tokens + tokens_ahead + beside) * pace.cautious_s_per_token
-    return wait_s * (1 + _BESIDE_QUERIES_S / _PATIENCE_S if has_bulk else 1) + _ANSWER_S
+    if has_bulk:
+        bulk_tokens = bulk_batch_tokens(max_batch_tokens, pace.tokens_per_s, has_queries=True, query_came_s_ago=0.0)
+        wait_s *= 1 + bulk_tokens * pace.s_per_token / _PATIENCE_S
+    return wait_s + _ANSWER_S
