@@ -1,5 +1,6 @@
 """Jobs and partitions in the ledger."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -314,7 +315,8 @@ class Ledger:
                 document = known.get(removal.document_id)
                 is_still_there = document is not None and document.file_id == removal.file_id
                 is_deleted_by_us = document is not None and document.is_deleted and document.job_number == job.number
-                (gone if is_still_there or is_deleted_by_us else back).append(removal)
+                is_newer = document is not None and document.job_number > job.number and not document.is_deleted
+                (gone if (is_still_there or is_deleted_by_us) and not is_newer else back).append(removal)
             record_deletions(session, row.collection_id, job.number, [removal.document_id for removal in gone])
             for removal in back:
                 session.delete(removal)
@@ -327,7 +329,11 @@ class Ledger:
             job_status(row).lease.check(owner)
             keys = [document_key(document_id) for document_id in document_ids]
             session.execute(sa.delete(RemovalRow).where(RemovalRow.job_number == job.number, RemovalRow.key.in_(keys)))
-            row.documents_removed += len(document_ids)
+            if row.is_push:
+                # Deleted by others before; what was pushed since they were named may have gone with them.
+                self._store_again(session, row, newer_documents(session, row.collection_id, row.number, document_ids))
+            else:
+                row.documents_removed += len(document_ids)
 
     def finish_job(self, job: Job, owner: str) -> bool:
         """End the job unless documents are left to remove, and tell whether. Raises LeaseLostError."""
@@ -536,6 +542,7 @@ class Ledger:
             session.execute(sa.insert(RejectionRow), [rejection_values(job.number, rejection)])
             row.documents, row.rejected = 1, 1
             write_partition(row, job_states.PartitionStatus(PartitionState.DONE, job_states.Lease()))
+            self._undo_pushed(session, row, job)
             session.flush()
             settle(session, job, self._clock())
             return
@@ -553,6 +560,24 @@ class Ledger:
         for half in (row, twin):
             write_partition(half, pending)
         session.add(twin)
+
+    def _undo_pushed(self, session: orm.Session, row: PartitionRow, job: JobRow) -> None:
+        """See to it that what dead workers may have written of a pushed document hides nothing newer.
+
+        Documents of files are put in order by the next job on their source.
+        """
+        if row.content is None:
+            return
+        lines = row.content.splitlines()[row.own_first_line - 1 : row.own_last_line]
+        document_ids = [str(json.loads(line)[job.id_field]) for line in lines]
+        newer = newer_documents(session, job.collection_id, job.number, document_ids)
+        # The end of the job deletes once more what was deleted.
+        session.add_all(
+            RemovalRow(job_number=job.number, key=document_key(each.document_id), document_id=each.document_id)
+            for each in newer
+            if each.is_deleted and each.job_number > job.number  # of others nothing was ever begun
+        )
+        self._store_again(session, job, newer)
 
     def _waits_for_another(self, session: orm.Session, row: JobRow) -> bool:
         """Tell whether an earlier job reads sources into the same collection."""

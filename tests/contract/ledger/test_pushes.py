@@ -5,10 +5,11 @@ import json
 import sqlalchemy as sa
 
 from kosearch.errors import OutdatedError
-from kosearch.jobs import JobState, Partition
+from kosearch.jobs import Job, JobState, Partition
 from kosearch.ledger import Ledger, NewerDocument
 from tests.contract.ledger.steps import (
     LEASE_S,
+    MAX_ATTEMPTS,
     Clock,
     claims,
     index,
@@ -167,6 +168,79 @@ def test_a_finish_that_was_overtaken_reopens_nothing(ledger: Ledger) -> None:
         assert state(ledger, job_id) is JobState.SUCCEEDED
     else:
         raise AssertionError("nothing was said about the newer version")
+
+
+def killed(ledger: Ledger, clock: Clock, number: int) -> None:
+    """Let so many workers die on a pushed document, when they have written it, that it is given up."""
+    for _ in range(MAX_ATTEMPTS):
+        partition = take(ledger, number)
+        ledger.begin_documents(partition, ["가"])
+        clock.advance(LEASE_S + 1)
+    assert not claims(ledger, number, "z")
+
+
+def claim_finish(ledger: Ledger, job_id: str) -> Job:
+    job = ledger.claim_job(job_id, "z", LEASE_S, MAX_ATTEMPTS)
+    assert job is not None
+    assert job.state is JobState.FINISHING
+    return job
+
+
+def test_what_was_deleted_is_deleted_again_when_its_push_is_given_up(ledger: Ledger, clock: Clock) -> None:
+    """The last worker may have written it behind the deletion, and died before it could look."""
+    job_id, number = push(ledger, "가")
+    take(ledger, number)
+    clock.advance(LEASE_S + 1)
+    ledger.delete_documents("laws", ["가"])
+    for _ in range(MAX_ATTEMPTS - 1):
+        take(ledger, number)
+        clock.advance(LEASE_S + 1)
+    assert not claims(ledger, number, "z")
+    job = claim_finish(ledger, job_id)
+    assert ledger.next_removals(job, "z", 10) == ["가"]
+    assert not ledger.finish_job(job, "z")
+    ledger.drop_removals(job, "z", ["가"])
+    assert ledger.finish_job(job, "z")
+    assert [each.reason for each in ledger.rejections(job_id)] == ["worker_died"]
+    document = known(ledger, job, "가")
+    assert document is not None
+    assert document.is_deleted
+
+
+def test_what_is_pushed_again_is_not_deleted_for_a_push_that_was_given_up(ledger: Ledger, clock: Clock) -> None:
+    job_id, number = push(ledger, "가")
+    ledger.delete_documents("laws", ["가"])
+    killed(ledger, clock, number)
+    job = claim_finish(ledger, job_id)
+    _, again = push(ledger, "가")
+    stored(ledger, take(ledger, again), version("가", "2"))
+    assert ledger.next_removals(job, "z", 10) == []
+    assert ledger.finish_job(job, "z")
+
+
+def test_what_is_pushed_while_it_is_deleted_again_is_stored_again(ledger: Ledger, clock: Clock) -> None:
+    """Its points may have gone with those of the version before."""
+    job_id, number = push(ledger, "가")
+    ledger.delete_documents("laws", ["가"])
+    killed(ledger, clock, number)
+    job = claim_finish(ledger, job_id)
+    assert ledger.next_removals(job, "z", 10) == ["가"]
+    again_id, again = push(ledger, "가")
+    assert stored(ledger, take(ledger, again), version("가", "2")) is JobState.SUCCEEDED
+    ledger.drop_removals(job, "z", ["가"])
+    assert ledger.finish_job(job, "z")
+    assert state(ledger, again_id) is JobState.RUNNING
+    assert claims(ledger, again, "b")
+
+
+def test_a_newer_push_is_stored_again_when_an_older_one_is_given_up(ledger: Ledger, clock: Clock) -> None:
+    """The dead may have written the older version over it."""
+    job_id, number = push(ledger, "가")
+    again_id, again = push(ledger, "가")
+    assert stored(ledger, take(ledger, again), version("가", "2")) is JobState.SUCCEEDED
+    killed(ledger, clock, number)
+    assert (state(ledger, job_id), state(ledger, again_id)) == (JobState.SUCCEEDED, JobState.RUNNING)
+    assert claims(ledger, again, "b")
 
 
 def test_pushed_documents_are_kept_for_a_day(ledger: Ledger, ledger_url: str, clock: Clock) -> None:
