@@ -253,15 +253,7 @@ class Batcher:
         if priority is None:
             return []
         now = self._clock()
-        tokens = batch_tokens(self._max_batch_tokens, self._pace.tokens_per_s)
-        if priority is Priority.BULK:
-            tokens = bulk_batch_tokens(
-                self._max_batch_tokens,
-                self._pace.tokens_per_s,
-                has_queries=self._queues[Priority.QUERY].tokens > 0,
-                query_came_s_ago=now - self._last_query,
-            )
-        batch = self._queues[priority].take(tokens, now)
+        batch = self._queues[priority].take(self._tokens_of_batch(priority, now), now)
         for part in batch:
             if part.call.started is None:
                 part.call.started = now
@@ -278,6 +270,16 @@ class Batcher:
             return
         if self._pace.note(tokens, elapsed_s):
             self._paced_at = self._clock()
+
+    def _tokens_of_batch(self, priority: Priority, now: float) -> int:
+        if priority is Priority.QUERY:
+            return batch_tokens(self._max_batch_tokens, self._pace.tokens_per_s)
+        return bulk_batch_tokens(
+            self._max_batch_tokens,
+            self._pace.tokens_per_s,
+            has_queries=self._queues[Priority.QUERY].tokens > 0,
+            query_came_s_ago=now - self._last_query,
+        )
 
     def _knows_pace_of(self, tokens: int) -> bool:
         return self._pace.can_tell(tokens) and self._clock() - self._paced_at <= _PACE_HOLDS_S

@@ -145,9 +145,13 @@ def bulk_batch_tokens(
     max_batch_tokens: int, tokens_per_s: float | None, *, has_queries: bool, query_came_s_ago: float
 ) -> int:
     """Tokens of a batch of bulk work: the usual ones, few beside queries."""
-    if not has_queries and query_came_s_ago >= _OF_LATE_S:
-        return batch_tokens(max_batch_tokens, tokens_per_s)
-    return min(max_batch_tokens, max(_LEAST_TOKENS_BESIDE_QUERIES, int((tokens_per_s or 0.0) * _BESIDE_QUERIES_S)))
+    if has_queries or query_came_s_ago < _OF_LATE_S:
+        return _tokens_beside_queries(max_batch_tokens, tokens_per_s or 0.0)
+    return batch_tokens(max_batch_tokens, tokens_per_s)
+
+
+def _tokens_beside_queries(max_batch_tokens: int, tokens_per_s: float) -> int:
+    return min(max_batch_tokens, max(_LEAST_TOKENS_BESIDE_QUERIES, int(tokens_per_s * _BESIDE_QUERIES_S)))
 
 
 def choose_class(*, has_queries: bool, has_bulk: bool, bulk_waits_s: float) -> Priority | None:
@@ -171,6 +175,6 @@ def expected_wait_s(own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_to
     beside = min(tokens_ahead, batch_tokens(max_batch_tokens, pace.tokens_per_s))
     wait_s = (own_tokens + tokens_ahead + beside) * pace.cautious_s_per_token
     if has_bulk:
-        bulk_tokens = bulk_batch_tokens(max_batch_tokens, pace.tokens_per_s, has_queries=True, query_came_s_ago=0.0)
+        bulk_tokens = _tokens_beside_queries(max_batch_tokens, pace.tokens_per_s or 0.0)
         wait_s *= 1 + bulk_tokens * pace.s_per_token / _PATIENCE_S
     return wait_s + _ANSWER_S

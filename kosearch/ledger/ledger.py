@@ -312,11 +312,7 @@ class Ledger:
             gone: list[RemovalRow] = []
             back: list[RemovalRow] = []
             for removal in removals:
-                document = known.get(removal.document_id)
-                is_still_there = document is not None and document.file_id == removal.file_id
-                is_deleted_by_us = document is not None and document.is_deleted and document.job_number == job.number
-                is_newer = document is not None and document.job_number > job.number and not document.is_deleted
-                (gone if (is_still_there or is_deleted_by_us) and not is_newer else back).append(removal)
+                (gone if _is_to_go(removal, known.get(removal.document_id)) else back).append(removal)
             record_deletions(session, row.collection_id, job.number, [removal.document_id for removal in gone])
             for removal in back:
                 session.delete(removal)
@@ -542,7 +538,7 @@ class Ledger:
             session.execute(sa.insert(RejectionRow), [rejection_values(job.number, rejection)])
             row.documents, row.rejected = 1, 1
             write_partition(row, job_states.PartitionStatus(PartitionState.DONE, job_states.Lease()))
-            self._undo_pushed(session, row, job)
+            self._repair_given_up(session, row, job)
             session.flush()
             settle(session, job, self._clock())
             return
@@ -561,7 +557,7 @@ class Ledger:
             write_partition(half, pending)
         session.add(twin)
 
-    def _undo_pushed(self, session: orm.Session, row: PartitionRow, job: JobRow) -> None:
+    def _repair_given_up(self, session: orm.Session, row: PartitionRow, job: JobRow) -> None:
         """See to it that what dead workers may have written of a pushed document hides nothing newer.
 
         Documents of files are put in order by the next job on their source.
@@ -603,6 +599,16 @@ class Ledger:
         job = session.scalar(sa.select(JobRow).where(JobRow.number == of_partition).with_for_update())
         row = session.scalar(sa.select(PartitionRow).where(PartitionRow.id == partition_id).with_for_update())
         return row, job
+
+
+def _is_to_go(removal: RemovalRow, document: KnownDocument | None) -> bool:
+    """Tell whether nothing has come into the place of a document since its removal was planned."""
+    if document is None:
+        return False
+    is_of_its_source = document.file_id == removal.file_id
+    if document.job_number > removal.job_number:  # deleted behind a push that was given up
+        return is_of_its_source and document.is_deleted
+    return is_of_its_source or (document.is_deleted and document.job_number == removal.job_number)
 
 
 _SPAN_COLUMNS = (
