@@ -133,16 +133,19 @@ class Batcher:
         dim: int | None,
         max_batch_tokens: int,
         max_queued_tokens: int,
+        bulk_batch_s: float,
         work: threading.Condition,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Make a batcher whose engines wait for `work`. `clock` counts seconds.
 
         dim: numbers in an embedding; None for engines that answer `ByToken`
+        bulk_batch_s: about how long a batch of bulk work may take while queries come
         """
         self._dim = dim
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
+        self._bulk_batch_s = bulk_batch_s
         self._work = work
         self._clock = clock
         self._queues = {priority: _ClassQueue() for priority in Priority}
@@ -193,7 +196,11 @@ class Batcher:
         ahead = self._queues[Priority.QUERY].tokens if priority is Priority.QUERY else queued
         has_bulk = priority is Priority.QUERY and self._queues[Priority.BULK].tokens > 0
         wait_s = expected_wait_s(
-            tokens, ahead + self._running_tokens, self._pace, self._max_batch_tokens, has_bulk=has_bulk
+            tokens,
+            ahead + self._running_tokens,
+            self._pace,
+            self._max_batch_tokens,
+            self._bulk_batch_s if has_bulk else None,
         )
         if wait_s > deadline_s:
             least, most = _RETRY_AFTER_BOUNDS_S
@@ -277,6 +284,7 @@ class Batcher:
         return bulk_batch_tokens(
             self._max_batch_tokens,
             self._pace.tokens_per_s,
+            self._bulk_batch_s,
             has_queries=self._queues[Priority.QUERY].tokens > 0,
             query_came_s_ago=now - self._last_query,
         )

@@ -73,6 +73,7 @@ class ModelRegistry:
         load: Callable[[Path], LoadedModel],
         max_batch_tokens: int,
         max_queued_tokens: int,
+        bulk_batch_s: float,
         max_texts: int,
         metrics: Metrics,
         tracer: Tracer | None,
@@ -87,6 +88,7 @@ class ModelRegistry:
         self._load = load
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
+        self._bulk_batch_s = bulk_batch_s
         self._max_texts = max_texts
         self._metrics = metrics
         self._tracer = tracer
@@ -116,9 +118,10 @@ class ModelRegistry:
         directory = loaded.directory
         if directory.name in self._served:
             raise ConflictError(f"the service has a model {directory.name!r} already; unload it first")
-        batcher = Batcher(directory.dim, self._max_batch_tokens, self._max_queued_tokens, self._work)
+        limits = self._max_queued_tokens, self._bulk_batch_s
+        batcher = Batcher(directory.dim, self._max_batch_tokens, *limits, self._work)
         few_tokens = min(self._max_batch_tokens, _BATCH_TOKENS_BY_TOKEN)
-        by_token = Batcher(None, few_tokens, self._max_queued_tokens, self._work)
+        by_token = Batcher(None, few_tokens, *limits, self._work)
         reader = TextReader(loaded.tokeniser, self._tokeniser_threads, self._max_texts, prompts_of(directory))
         encoder = Encoder(reader, batcher, by_token, self._tracer)
         served = ServedModel(directory, encoder, (batcher, by_token), *directory.golden())

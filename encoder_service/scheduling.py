@@ -24,10 +24,8 @@ _BATCH_S = 0.25
 _LEAST_BATCH_TOKENS = 256
 # Bulk work that queries have kept waiting for so long gets a batch.
 _PATIENCE_S = 0.5
-# Where queries wait, or have come of late and more will come, a batch of bulk work keeps the engine for about so long,
-# as a query may have to wait for it. On two cores batches of 250 to 1,600 tokens are equally fast a token.
+# Where queries came so short a while ago more will come, and would have to wait for a whole batch of bulk work.
 _OF_LATE_S = 1.0
-_BESIDE_QUERIES_S = 0.01
 _LEAST_TOKENS_BESIDE_QUERIES = 128
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02
@@ -142,16 +140,21 @@ def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None) -> int:
 
 
 def bulk_batch_tokens(
-    max_batch_tokens: int, tokens_per_s: float | None, *, has_queries: bool, query_came_s_ago: float
+    max_batch_tokens: int,
+    tokens_per_s: float | None,
+    beside_queries_s: float,
+    *,
+    has_queries: bool,
+    query_came_s_ago: float,
 ) -> int:
-    """Tokens of a batch of bulk work: the usual ones, few beside queries."""
+    """Tokens of a batch of bulk work: the usual ones; beside queries what the engine does in `beside_queries_s`."""
     if has_queries or query_came_s_ago < _OF_LATE_S:
-        return _tokens_beside_queries(max_batch_tokens, tokens_per_s or 0.0)
+        return _tokens_beside_queries(max_batch_tokens, tokens_per_s or 0.0, beside_queries_s)
     return batch_tokens(max_batch_tokens, tokens_per_s)
 
 
-def _tokens_beside_queries(max_batch_tokens: int, tokens_per_s: float) -> int:
-    return min(max_batch_tokens, max(_LEAST_TOKENS_BESIDE_QUERIES, int(tokens_per_s * _BESIDE_QUERIES_S)))
+def _tokens_beside_queries(max_batch_tokens: int, tokens_per_s: float, beside_queries_s: float) -> int:
+    return min(max_batch_tokens, max(_LEAST_TOKENS_BESIDE_QUERIES, int(tokens_per_s * beside_queries_s)))
 
 
 def choose_class(*, has_queries: bool, has_bulk: bool, bulk_waits_s: float) -> Priority | None:
@@ -161,11 +164,13 @@ def choose_class(*, has_queries: bool, has_bulk: bool, bulk_waits_s: float) -> P
     return Priority.QUERY if has_queries else None
 
 
-def expected_wait_s(own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_tokens: int, *, has_bulk: bool) -> float:
+def expected_wait_s(
+    own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_tokens: int, bulk_batch_s: float | None
+) -> float:
     """Seconds until a call is answered, seldom more; 0 while the engine has not been measured.
 
     tokens_ahead: that run, or go before it
-    has_bulk: whether bulk work waits that will have its turn in between
+    bulk_batch_s: of the bulk work that waits and will have its turn in between; None: none waits
     """
     if not pace.s_per_token:
         return 0.0
@@ -174,7 +179,7 @@ def expected_wait_s(own_tokens: int, tokens_ahead: int, pace: Pace, max_batch_to
     # A call ends with its batch, which is filled up with what comes while it waits.
     beside = min(tokens_ahead, batch_tokens(max_batch_tokens, pace.tokens_per_s))
     wait_s = (own_tokens + tokens_ahead + beside) * pace.cautious_s_per_token
-    if has_bulk:
-        bulk_tokens = _tokens_beside_queries(max_batch_tokens, pace.tokens_per_s or 0.0)
+    if bulk_batch_s is not None:
+        bulk_tokens = _tokens_beside_queries(max_batch_tokens, pace.tokens_per_s or 0.0, bulk_batch_s)
         wait_s *= 1 + bulk_tokens * pace.s_per_token / _PATIENCE_S
     return wait_s + _ANSWER_S

@@ -169,6 +169,7 @@ def _serve_models(
         partial(load_model, settings=chosen),
         chosen.max_batch_tokens,
         chosen.max_queued_tokens,
+        chosen.bulk_batch_s,
         chosen.max_texts,
         metrics,
         tracer,

@@ -72,6 +72,13 @@ class EncoderSettings(_Section):
     max_queued_tokens: int = Field(
         262_144, ge=1024, le=1 << 28, description="tokens waiting before calls are refused with RESOURCE_EXHAUSTED"
     )
+    bulk_batch_s: float = Field(
+        0.05,
+        gt=0,
+        le=0.25,
+        description="seconds that a batch of bulk work takes while queries come, about: less, and queries wait less; "
+        "more, and bulk work is faster; `kosearch up` takes 0.01 where nothing is set",
+    )
     max_texts: int = Field(1024, ge=1, le=65_536, description="texts accepted in one call")
     max_text_bytes: int = Field(1 << 20, ge=1024, le=1 << 26, description="bytes of UTF-8 accepted in one text")
     timeout_s: float = Field(60.0, gt=0, le=3600, description="seconds a client waits for one call")

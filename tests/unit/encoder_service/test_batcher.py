@@ -55,7 +55,9 @@ class Bench:
     def __init__(self) -> None:
         self.engine = FakeEngine()
         self.work = threading.Condition()
-        self.batcher = Batcher(2, max_batch_tokens=10, max_queued_tokens=30, work=self.work, clock=self.clock)
+        self.batcher = Batcher(
+            2, max_batch_tokens=10, max_queued_tokens=30, bulk_batch_s=0.01, work=self.work, clock=self.clock
+        )
         self.thread = EngineThread(self.work, asyncio.get_running_loop(), clock=self.clock)
         self.thread.add(self.batcher, self.engine)
 
@@ -260,7 +262,7 @@ async def test_embeddings_that_are_no_numbers_are_an_error(bench: Bench) -> None
 
 async def test_models_on_one_device_take_turns_and_queries_of_any_go_first(bench: Bench) -> None:
     other_engine = FakeEngine()
-    other = Batcher(2, 10, 30, bench.work, bench.clock)
+    other = Batcher(2, 10, 30, 0.01, bench.work, bench.clock)
     bench.thread.add(other, other_engine)
     for _ in range(2):
         await bench.ask(text(10))
@@ -301,7 +303,7 @@ class SlowEngine(FakeEngine):
 
 async def test_the_thread_wakes_for_work_and_finishes_its_batch_before_it_stops() -> None:
     work, engine = threading.Condition(), SlowEngine()
-    batcher, thread = Batcher(2, 10, 30, work), EngineThread(work, asyncio.get_running_loop())
+    batcher, thread = Batcher(2, 10, 30, 0.01, work), EngineThread(work, asyncio.get_running_loop())
     thread.add(batcher, engine)
     thread.start()
     call = asyncio.create_task(batcher.encode([text(2, mark=5)]))
@@ -316,7 +318,7 @@ async def test_the_thread_wakes_for_work_and_finishes_its_batch_before_it_stops(
 
 async def test_a_model_is_removed_when_its_batch_is_over() -> None:
     work, engine = threading.Condition(), SlowEngine()
-    batcher, thread = Batcher(2, 10, 30, work), EngineThread(work, asyncio.get_running_loop())
+    batcher, thread = Batcher(2, 10, 30, 0.01, work), EngineThread(work, asyncio.get_running_loop())
     thread.add(batcher, engine)
     thread.start()
     call = asyncio.create_task(batcher.encode([text(2)]))

@@ -50,7 +50,7 @@ def tokeniser(max_text_bytes: int = 1024, *, special_tokens: bool = True) -> Tok
 async def running_encoder(max_text_bytes: int = 1024) -> AsyncIterator[Encoder]:
     """An encoder of at most 3 texts a request."""
     work = threading.Condition()
-    batcher, by_token = Batcher(2, 100, 1000, work), Batcher(None, 100, 1000, work)
+    batcher, by_token = Batcher(2, 100, 1000, 0.01, work), Batcher(None, 100, 1000, 0.01, work)
     engine_thread = EngineThread(work, asyncio.get_running_loop())
     engine_thread.add(batcher, CountingEngine())
     engine_thread.add(by_token, ByToken(CountingEngine()))

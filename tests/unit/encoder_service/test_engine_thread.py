@@ -68,7 +68,9 @@ class Bench:
     def __init__(self, replicas: int = 1) -> None:
         self.device = Device()
         self.work = threading.Condition()
-        self.batcher = Batcher(2, max_batch_tokens=10, max_queued_tokens=1000, work=self.work, clock=self.clock)
+        self.batcher = Batcher(
+            2, max_batch_tokens=10, max_queued_tokens=1000, bulk_batch_s=0.01, work=self.work, clock=self.clock
+        )
         self.thread = EngineThread(self.work, asyncio.get_running_loop(), clock=self.clock)
         self.reports: list[tuple[float, bool]] = []
         self.thread.add(self.batcher, self.device, self.report, replicas)
@@ -205,7 +207,7 @@ class SlowDevice(Device):
 
 async def test_the_thread_stops_when_both_batches_are_over_and_their_callers_answered() -> None:
     work, device = threading.Condition(), SlowDevice()
-    batcher, thread = Batcher(2, 10, 1000, work), EngineThread(work, asyncio.get_running_loop())
+    batcher, thread = Batcher(2, 10, 1000, 0.01, work), EngineThread(work, asyncio.get_running_loop())
     thread.add(batcher, device)
     thread.start()
     calls = [asyncio.create_task(batcher.encode([text(10, mark)])) for mark in range(3)]
@@ -236,7 +238,7 @@ class Together:
 
 async def test_a_single_call_of_several_batches_keeps_the_engines_of_all_threads_busy() -> None:
     work, both = threading.Condition(), threading.Barrier(2)
-    batcher = Batcher(2, 10, 1000, work)
+    batcher = Batcher(2, 10, 1000, 0.01, work)
     threads = [EngineThread(work, asyncio.get_running_loop()) for _ in range(2)]
     for thread in threads:
         thread.add(batcher, Together(both), replicas=2)

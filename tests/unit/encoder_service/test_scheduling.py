@@ -161,7 +161,7 @@ def test_bulk_work_gets_small_batches_while_queries_wait_or_come(
     tokens_per_s: float | None, alone: int, beside: int
 ) -> None:
     def bulk(*, has_queries: bool, came_s_ago: float) -> int:
-        return bulk_batch_tokens(4096, tokens_per_s, has_queries=has_queries, query_came_s_ago=came_s_ago)
+        return bulk_batch_tokens(4096, tokens_per_s, 0.01, has_queries=has_queries, query_came_s_ago=came_s_ago)
 
     assert bulk(has_queries=False, came_s_ago=float("inf")) == alone
     assert bulk(has_queries=False, came_s_ago=0.5) == beside
@@ -170,9 +170,9 @@ def test_bulk_work_gets_small_batches_while_queries_wait_or_come(
 
 def test_a_call_waits_for_itself_for_what_goes_before_and_for_the_rest_of_its_batch() -> None:
     pace = Pace(s_per_token=0.005)  # 200 tokens/s: a batch is the least, 256 tokens
-    assert expected_wait_s(100, 0, pace, 4096, has_bulk=False) == pytest.approx(0.5 + 0.02)
-    assert expected_wait_s(100, 300, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 300 + 256) + 0.02)
-    assert expected_wait_s(100, 200, pace, 4096, has_bulk=False) == pytest.approx(0.005 * (100 + 200 + 200) + 0.02)
+    assert expected_wait_s(100, 0, pace, 4096, None) == pytest.approx(0.5 + 0.02)
+    assert expected_wait_s(100, 300, pace, 4096, None) == pytest.approx(0.005 * (100 + 300 + 256) + 0.02)
+    assert expected_wait_s(100, 200, pace, 4096, None) == pytest.approx(0.005 * (100 + 200 + 200) + 0.02)
     # Each half a second a row of bulk work goes before it, which takes this engine 0.64 s.
-    assert expected_wait_s(100, 100, pace, 4096, has_bulk=True) == pytest.approx(0.005 * 300 * 2.28 + 0.02)
-    assert expected_wait_s(100, 300, Pace(), 4096, has_bulk=True) == 0.0
+    assert expected_wait_s(100, 100, pace, 4096, 0.01) == pytest.approx(0.005 * 300 * 2.28 + 0.02)
+    assert expected_wait_s(100, 300, Pace(), 4096, 0.01) == 0.0

@@ -110,6 +110,16 @@ def test_the_processes_accept_the_environment_they_get(data_dir: Path, monkeypat
     assert loaded.encoder.address == plan.settings["encoder"]["address"]
 
 
+def test_searches_on_the_cores_of_a_job_wait_for_shorter_batches(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = load_settings(data_dir).encoder.bulk_batch_s
+    encoder = next(process for process in plan_stack(settings(data_dir)).processes if process.name == "encoder")
+    for name, value in encoder.environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(data_dir).encoder.bulk_batch_s < usual / 2
+
+
 def test_port_zero_becomes_a_free_port(data_dir: Path) -> None:
     """Clients are told the port that was found."""
     plan = plan_stack(settings(data_dir))
