@@ -30,6 +30,7 @@ from kosearch.errors import KosearchError
 from kosearch.jobs import JobProgress, SourceFields
 from kosearch.settings import load_settings
 from kosearch.stack import read_stack
+from kosearch.vector_store import LEXICAL_VECTOR
 
 _COLLECTION = "chaos"
 _PARTS = ("worker", "store", "broker", "encoder", "supervisor")
@@ -129,7 +130,7 @@ def _kill(data_dir: Path, part: str) -> None:
 
 
 def _points(data_dir: Path) -> dict[str, tuple[bytes, "np.typing.NDArray[np.float32]"]]:
-    """Return (digest of the payload, vector) of every point."""
+    """Return (digest of payload and words, embedding) of every point."""
     settings = load_settings(data_dir).qdrant
     client = QdrantClient(
         url=settings.host_url,
@@ -144,8 +145,10 @@ def _points(data_dir: Path) -> dict[str, tuple[bytes, "np.typing.NDArray[np.floa
     while True:
         page, offset = client.scroll(_COLLECTION, limit=1000, offset=offset, with_payload=True, with_vectors=True)
         for point in page:
-            payload = hashlib.sha256(orjson.dumps(point.payload, option=orjson.OPT_SORT_KEYS)).digest()
-            points[str(point.id)] = (payload, np.array(point.vector, dtype=np.float32))
+            words = point.vector[LEXICAL_VECTOR]
+            content = [point.payload, sorted(zip(words.indices, words.values, strict=True))]
+            digest = hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).digest()
+            points[str(point.id)] = (digest, np.array(point.vector[""], dtype=np.float32))
         if offset is None:
             client.close()
             return points
