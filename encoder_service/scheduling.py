@@ -26,6 +26,7 @@ _LEAST_BATCH_TOKENS = 256
 _PATIENCE_S = 0.5
 # Where queries came so short a while ago more will come, and would have to wait for a whole batch of bulk work.
 _OF_LATE_S = 1.0
+# A full row: fewer tokens are slower, each (see `packing`).
 _LEAST_TOKENS_BESIDE_QUERIES = 128
 # In so long an answer is handed to its caller.
 _ANSWER_S = 0.02
@@ -142,19 +143,19 @@ def batch_tokens(max_batch_tokens: int, tokens_per_s: float | None) -> int:
 def bulk_batch_tokens(
     max_batch_tokens: int,
     tokens_per_s: float | None,
-    beside_queries_s: float,
+    bulk_batch_s: float,
     *,
     has_queries: bool,
     query_came_s_ago: float,
 ) -> int:
-    """Tokens of a batch of bulk work: the usual ones; beside queries what the engine does in `beside_queries_s`."""
+    """Tokens of a batch of bulk work: the usual ones; beside queries what the engine does in `bulk_batch_s`."""
     if has_queries or query_came_s_ago < _OF_LATE_S:
-        return _tokens_beside_queries(max_batch_tokens, tokens_per_s or 0.0, beside_queries_s)
+        return _tokens_beside_queries(max_batch_tokens, tokens_per_s or 0.0, bulk_batch_s)
     return batch_tokens(max_batch_tokens, tokens_per_s)
 
 
-def _tokens_beside_queries(max_batch_tokens: int, tokens_per_s: float, beside_queries_s: float) -> int:
-    return min(max_batch_tokens, max(_LEAST_TOKENS_BESIDE_QUERIES, int(tokens_per_s * beside_queries_s)))
+def _tokens_beside_queries(max_batch_tokens: int, tokens_per_s: float, bulk_batch_s: float) -> int:
+    return min(max_batch_tokens, max(_LEAST_TOKENS_BESIDE_QUERIES, int(tokens_per_s * bulk_batch_s)))
 
 
 def choose_class(*, has_queries: bool, has_bulk: bool, bulk_waits_s: float) -> Priority | None:
